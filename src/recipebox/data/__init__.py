@@ -1,0 +1,1 @@
+"""Data sets: found, fetched, prepared, checked and turned into views."""

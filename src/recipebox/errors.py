@@ -1,0 +1,113 @@
+"""Everything recipebox raises on purpose.
+
+RecipeboxError                    exit code 1
+├── BadInput                      exit code 2: what the user gave cannot be used
+│   ├── RecipeError               one or many problems in a recipe, each with file and line
+│   ├── PlanConflict              the recipe is well formed, but its parts exclude each other
+│   ├── DataError                 a data set is missing, incomplete or spoiled
+│   ├── WeightsError              weights are missing, unknown, corrupted or do not fit
+│   └── RunError                  a run folder is missing, unfinished or not a run
+├── CheckFailed                   exit code 3: everything ran, and a measured check says no
+├── StorageError                  exit code 1: disk full, no permission, read-only
+└── TrainingFailed                exit code 1: diverged, out of memory
+
+A message says what is wrong, where, and how to mend it. The command line prints it without a traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class RecipeboxError(Exception):
+    """Base of all errors that recipebox raises on purpose."""
+
+    exit_code = 1
+
+
+class BadInput(RecipeboxError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a recipe: where it stands, what is wrong, and what would be right."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+class RecipeError(BadInput):
+    """A recipe has one or more problems; all of them are reported at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class PlanConflict(BadInput):
+    """The recipe is well formed, but its parts exclude each other or the machine."""
+
+
+class DataError(BadInput):
+    """A data set is missing, incomplete or spoiled."""
+
+
+class WeightsError(BadInput):
+    """Weights are missing, unknown, corrupted or do not fit the model."""
+
+
+class RunError(BadInput):
+    """A run folder is missing, unfinished or not a run."""
+
+
+class CheckFailed(RecipeboxError):
+    """Everything ran, and a measured check says no."""
+
+    exit_code = 3
+
+
+class StorageError(RecipeboxError):
+    """The file system refused: full, read-only or not permitted."""
+
+
+class TrainingFailed(RecipeboxError):
+    """Training cannot go on: the loss is not finite, or memory ran out."""
+
+
+_STORAGE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "no permission to write",
+    errno.EPERM: "no permission to write",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an operating system refusal while writing `path` into a StorageError that names it.
+
+    Raises:
+        StorageError: the disk is full, the place is read-only or not permitted.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = _STORAGE.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"{path}: {reason}. Free some space or choose another place "
+            "(RECIPEBOX_RUNS for runs, XDG_CACHE_HOME for prepared data), then run the same command again."
+        ) from error

@@ -1,0 +1,182 @@
+"""What a recipe may say. Frozen, unknown keys refused; the JSON Schema for editors is made from this file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Section(BaseModel):
+    """A part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Which images to train on."""
+
+    dataset: str = Field(min_length=1, description="A known data set, or a folder in YOLO layout.")
+    fallback: Name | None = Field(None, description="The data set to take when `dataset` cannot be had. Said loudly.")
+    images: Count | None = Field(
+        None,
+        description="Training images: how many boards pcb-synthetic draws (val and test in proportion), "
+        "or how many of a real training split to use.",
+    )
+
+
+class Model(Section):
+    """The network and its initial weights."""
+
+    weights: str = Field(
+        description="A weights file (yolov8n.pt: looked for in $RECIPEBOX_WEIGHTS, then fetched), or `scratch`."
+    )
+    arch: str | None = Field(
+        None,
+        pattern=r"^(yolov8[nslmx]|yolo11[nslmx]|yolo26[nslmx])$",
+        description="Default: the stem of `weights`.",
+    )
+    fallback: Literal["scratch"] | None = Field(None, description="What to do when the weights cannot be had.")
+    sha256: Sha256 | None = Field(None, description="The hash of `weights`, where recipebox does not know it.")
+
+
+class Augment(Section):
+    """Augmentation of training views; Ultralytics' terms and defaults."""
+
+    mosaic: Fraction = 1.0
+    mixup: Fraction = 0.0
+    cutmix: Fraction = 0.0
+    hsv_h: Fraction = 0.015
+    hsv_s: Fraction = 0.7
+    hsv_v: Fraction = 0.4
+    degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    translate: Fraction = 0.1
+    scale: Fraction = 0.5
+    shear: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    perspective: Annotated[float, Field(ge=0.0, le=0.001)] = 0.0
+    flipud: Fraction = 0.0
+    fliplr: Fraction = 0.5
+
+
+class Train(Section):
+    """How long, how large, how fast."""
+
+    epochs: Count
+    imgsz: Annotated[int, Field(ge=32, le=4096, multiple_of=32, description="Side of the square input, pixels.")]
+    batch: Count
+    nbs: Count = Field(64, description="Nominal batch: gradients are accumulated over about nbs / batch batches.")
+    optimizer: Literal["auto", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "MuSGD"]
+    lr0: Positive | None = Field(None, description="Initial learning rate; not with optimizer: auto.")
+    lrf: Fraction = Field(0.01, description="Final learning rate as a fraction of lr0.")
+    cos_lr: bool = False
+    momentum: Fraction = 0.937
+    weight_decay: NonNegative = 0.0005
+    warmup_epochs: NonNegative = 3.0
+    warmup_momentum: Fraction = 0.8
+    warmup_bias_lr: NonNegative | None = Field(None, description="Default 0.1; not with optimizer: auto.")
+    close_mosaic: Annotated[int, Field(ge=0)] = Field(10, description="Epochs without mosaic at the end.")
+    patience: Annotated[int, Field(ge=0)] = Field(0, description="Stop after so many epochs without gain; 0: never.")
+    amp: bool = Field(True, description="Mixed precision; acts on a GPU only.")
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(4, description="Data loader processes; on a CPU always 0.")
+
+
+class Ema(Section):
+    """Exponential moving average of the weights: decay(n) = decay * (1 - exp(-n / tau)) at optimizer step n."""
+
+    decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9999
+    tau: Positive = 2000.0
+
+
+class LogitsDistillation(Section):
+    """Per-class binary cross entropy on the teacher's sigmoid, weighted by the disagreement."""
+
+    loss: Literal["bce"] = "bce"
+    temperature: Annotated[float, Field(ge=0.1, le=20.0)] = 1.0
+    weight: NonNegative = 1.0
+    weight_end: NonNegative | None = Field(None, description="Weight at the last step; linear in between.")
+
+
+class BoxDistillation(Section):
+    """Localisation distillation over the DFL bins."""
+
+    loss: Literal["ld"] = "ld"
+    temperature: Annotated[float, Field(ge=0.1, le=50.0)] = 10.0
+    weight: NonNegative = 0.5
+    weight_end: NonNegative | None = None
+
+
+class Teacher(Section):
+    """A finished run of another recipe; trained first where there is none with the same lock."""
+
+    recipe: str = Field(min_length=1, description="A recipe's name, or a path relative to this recipe.")
+
+
+class Distillation(Section):
+    """Learn from a teacher that sees the same augmented batch."""
+
+    teachers: Annotated[tuple[Teacher, ...], Field(min_length=1, max_length=1)]
+    logits: LogitsDistillation | None = None
+    box: BoxDistillation | None = None
+
+
+class Techniques(Section):
+    """The levers. An absent technique is stock Ultralytics."""
+
+    ema: Ema | Literal[False] | None = Field(None, description="`off` keeps the live weights; absent is stock.")
+    distillation: Distillation | None = None
+
+
+class Evaluate(Section):
+    """What the test split is asked."""
+
+    compare: tuple[str, ...] = Field((), description="Recipes whose latest matching run is shown beside this one.")
+    iou: Annotated[float, Field(ge=0.1, le=0.95)] = Field(0.5, description="Overlap that counts as found.")
+
+
+class Export(Section):
+    """The file that ships."""
+
+    precision: Literal["fp32", "fp16"] = "fp32"
+    max_map_drop: Fraction = Field(0.005, description="Largest drop of mAP50-95 from the .pt that is let through.")
+
+
+class Bench(Section):
+    """What is measured on the exported file."""
+
+    targets: tuple[Literal["local"], ...] = ("local",)
+    images: Count = Field(100, description="Test images to run through the pipeline.")
+    min_fps: NonNegative | None = None
+
+
+class Settings(Section):
+    """Everything that decides a run: a recipe with its profile and fallbacks applied."""
+
+    data: Data
+    model: Model
+    train: Train
+    augment: Augment = Augment()
+    techniques: Techniques = Techniques()
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+    bench: Bench = Bench()
+
+
+class Recipe(Settings):
+    """A recipe file. `profiles` and `fallbacks` hold partial Settings, checked like the rest when applied.
+
+    Later wins: what `extends` names, the recipe, the profile, the settings of a fallback that was taken, `--set`.
+    """
+
+    extends: str | None = None
+    profiles: dict[Name, dict[str, Any]] = {}
+    fallbacks: dict[Name, dict[str, Any]] = Field(
+        {}, description="Settings that go with a fallback: keyed by the fallback data set's name, or `scratch`."
+    )

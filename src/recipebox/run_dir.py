@@ -1,0 +1,224 @@
+"""A run folder: runs/<recipe>/<id>/, its paths, atomic writes and its state."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from recipebox.errors import RunError, storage_errors
+
+State = Literal["running", "finished", "stopped", "failed"]
+
+
+def runs_root() -> Path:
+    """Where runs are kept: $RECIPEBOX_RUNS, else ./runs."""
+    return Path(os.environ.get("RECIPEBOX_RUNS") or "runs").absolute()
+
+
+@contextmanager
+def atomic_writer(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` and rename it into place when the block ends without an error.
+
+    Raises:
+        StorageError: the disk is full or not writable; `path` is then what it was before.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    with storage_errors(path):
+        try:
+            with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_writer(path, "w") as file:
+        file.write(text)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file whole or not at all. NaN is refused: a number is measured or it is not printed."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths of one run. Every file in it is written through `atomic_writer`, telemetry (*.jsonl) excepted."""
+
+    root: Path
+
+    @classmethod
+    def create(cls, recipe: str, runs: Path | None = None) -> RunDir:
+        """Make a new, empty run folder; never an existing one.
+
+        Raises:
+            StorageError: the folder cannot be made.
+        """
+        parent = (runs or runs_root()) / recipe
+        with storage_errors(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+                root = parent / f"{stamp}-{secrets.token_hex(2)}"
+                try:
+                    root.mkdir()
+                except FileExistsError:
+                    continue
+                break
+            (root / "weights").mkdir()
+        return cls(root)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """Raises RunError when `path` is not a run folder."""
+        run = cls(path.absolute())
+        if not run.plan.is_file():
+            raise RunError(f"{path}: not a run folder (no plan.yaml in it). `recipebox runs` lists the runs there are.")
+        return run
+
+    @property
+    def recipe(self) -> str:
+        return self.root.parent.name
+
+    @property
+    def id(self) -> str:
+        return self.root.name
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock.json"
+
+    @property
+    def steps(self) -> Path:
+        return self.root / "steps.jsonl"
+
+    @property
+    def epochs(self) -> Path:
+        return self.root / "epochs.jsonl"
+
+    @property
+    def results_csv(self) -> Path:
+        return self.root / "results.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "state.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "weights" / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        return self.root / "weights" / "last.pt"
+
+    @property
+    def onnx(self) -> Path:
+        return self.root / "weights" / "best.onnx"
+
+    def result(self, stage: Literal["train", "evaluate", "export", "bench"]) -> Path:
+        """The result file of a stage."""
+        return self.root / f"{stage}.json"
+
+    @property
+    def report_md(self) -> Path:
+        return self.root / "report.md"
+
+    @property
+    def report_html(self) -> Path:
+        return self.root / "report.html"
+
+    def read_result(self, stage: Literal["train", "evaluate", "export", "bench"]) -> dict[str, Any]:
+        """Raises RunError when the stage has not been run or its file is spoiled."""
+        path = self.result(stage)
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{path}: the {stage} stage has no result. Run `recipebox {stage} {self.root}`.") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{path}: not valid JSON ({error}). Run `recipebox {stage} {self.root}` again.") from None
+        if not isinstance(document, dict):
+            raise RunError(f"{path}: expected a JSON object. Run `recipebox {stage} {self.root}` again.")
+        return document
+
+    def set_state(self, state: State, reason: str = "") -> None:
+        """Record what the run is doing, and why it ended."""
+        document = {"state": state, "reason": reason, "pid": os.getpid(), "boot": _boot_id(), "time": time.time()}
+        write_json(self.root / "state.json", document)
+
+    def state(self) -> tuple[State, str]:
+        """(state, reason). A run whose process died without a word counts as stopped."""
+        try:
+            document = json.loads((self.root / "state.json").read_text(encoding="utf-8"))
+            state, reason = document["state"], str(document["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "stopped", "the run left no state"
+        if state == "running" and not _alive(document.get("pid"), document.get("boot")):
+            return "stopped", "its process ended without a word"
+        return state, reason
+
+    def disk_free(self) -> int:
+        """Free bytes where the run lives."""
+        return shutil.disk_usage(self.root).free
+
+
+def finished_runs(recipe: str, runs: Path | None = None) -> list[RunDir]:
+    """The finished runs of a recipe, latest first."""
+    parent = (runs or runs_root()) / recipe
+    if not parent.is_dir():
+        return []
+    folders = sorted((path for path in parent.iterdir() if (path / "plan.yaml").is_file()), reverse=True)
+    return [run for run in map(RunDir, folders) if run.state()[0] == "finished"]
+
+
+def find_run(name: str, runs: Path | None = None) -> RunDir:
+    """The run that `name` means: a folder, or a recipe's latest finished run.
+
+    Raises:
+        RunError: neither exists; the message says how to make one.
+    """
+    if Path(name).is_dir() and (Path(name) / "plan.yaml").is_file():
+        return RunDir.open(Path(name))
+    if "/" in name or name in {".", ".."}:
+        raise RunError(f"{name}: not a run folder. `recipebox runs` lists the runs there are.")
+    finished = finished_runs(name, runs)
+    if not finished:
+        raise RunError(f"{name}: no finished run of this recipe. `recipebox train {name}` makes one.")
+    return finished[0]
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _alive(pid: Any, boot: Any) -> bool:
+    if not isinstance(pid, int) or boot != _boot_id():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
