@@ -1,0 +1,132 @@
+"""The pre-processing that ships: decode, square letterbox, float input. numpy and cv2 only.
+
+Training's own validation, evaluation, the export gate and the bench all prepare images through this file, so a number
+from the first epoch can be compared with a number from the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipebox.errors import DataError
+
+PADDING = 114
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies on its canvas: canvas = image * scale + (left, top), in pixels."""
+
+    scale: float
+    left: int
+    top: int
+
+    def to_image(self, boxes_xyxy: NDArray[np.floating], image_hw: tuple[int, int]) -> NDArray[np.floating]:
+        """Boxes from canvas pixels to image pixels, clipped to the image.
+
+        Args:
+            boxes_xyxy: (n, 4 or more); columns after the fourth are passed through.
+            image_hw: height and width of the image before the letterbox, pixels.
+
+        Returns:
+            A new array of the same shape and dtype.
+        """
+        moved = self._shifted(boxes_xyxy, -self.left, -self.top)
+        moved[:, :4] /= self.scale
+        height, width = image_hw
+        moved[:, [0, 2]] = moved[:, [0, 2]].clip(0, width)
+        moved[:, [1, 3]] = moved[:, [1, 3]].clip(0, height)
+        return moved
+
+    def to_canvas(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Boxes from image pixels to canvas pixels. (n, 4 or more) in, the same shape out."""
+        scaled = np.array(boxes_xyxy, dtype=_float_dtype(boxes_xyxy))
+        scaled[:, :4] *= self.scale
+        return self._shifted(scaled, self.left, self.top)
+
+    @staticmethod
+    def _shifted(boxes: NDArray[np.floating], right: int, down: int) -> NDArray[np.floating]:
+        shifted = np.array(boxes, dtype=_float_dtype(boxes))
+        shifted[:, :4] += np.array([right, down, right, down], dtype=shifted.dtype)
+        return shifted
+
+
+def _float_dtype(boxes: NDArray[np.floating]) -> np.dtype[np.floating]:
+    return boxes.dtype if np.issubdtype(boxes.dtype, np.floating) else np.dtype(np.float32)
+
+
+def placement(image_hw: tuple[int, int], imgsz: int) -> tuple[Placement, tuple[int, int]]:
+    """Where an image of (height, width) lands on a canvas of imgsz, and its (width, height) there.
+
+    The rounding is that of `ultralytics.data.augment.LetterBox` with auto=False, scaleup=True, center=True.
+    """
+    height, width = image_hw
+    scale = min(imgsz / height, imgsz / width)
+    placed_width, placed_height = max(round(width * scale), 1), max(round(height * scale), 1)
+    left, top = round((imgsz - placed_width) / 2 - 0.1), round((imgsz - placed_height) / 2 - 0.1)
+    return Placement(scale, left, top), (placed_width, placed_height)
+
+
+def letterbox(image_bgr: NDArray[np.uint8], imgsz: int) -> tuple[NDArray[np.uint8], Placement]:
+    """Scale an image to fit a grey square and centre it there.
+
+    Args:
+        image_bgr: (height, width, 3), uint8.
+        imgsz: side of the square, pixels.
+
+    Returns:
+        canvas (imgsz, imgsz, 3), uint8, BGR, byte-identical to what Ultralytics' predict feeds with rect=False; and
+        where the image lies on it.
+    """
+    import cv2
+
+    height, width = image_bgr.shape[:2]
+    place, (placed_width, placed_height) = placement((height, width), imgsz)
+    resized = image_bgr
+    if (width, height) != (placed_width, placed_height):
+        resized = cv2.resize(image_bgr, (placed_width, placed_height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    if (placed_width, placed_height) == (imgsz, imgsz):
+        return (resized.copy() if resized is image_bgr else resized), place
+    canvas = np.full((imgsz, imgsz, 3), PADDING, dtype=np.uint8)
+    canvas[place.top : place.top + placed_height, place.left : place.left + placed_width] = resized
+    return canvas, place
+
+
+def to_input(canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(imgsz, imgsz, 3) uint8 BGR -> (3, imgsz, imgsz) float32 RGB in 0..1, contiguous."""
+    planes = np.ascontiguousarray(canvas[..., ::-1].transpose(2, 0, 1))
+    # Divided, not multiplied by 1/255: the same bits as Ultralytics' `images.float() / 255`.
+    return planes.astype(np.float32) / np.float32(255)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decode an image file to (height, width, 3) uint8 BGR.
+
+    Grey, palette, alpha and 16-bit files become three 8-bit channels, and the EXIF orientation is applied, as
+    `cv2.imread(..., IMREAD_COLOR)` does. A JPEG cut short may decode with a grey rest: `data.check` finds those.
+
+    Raises:
+        DataError: the file is missing, unreadable or no image.
+    """
+    import cv2
+
+    try:
+        # Read by Python, not by cv2.imread, which cannot open every path on every system.
+        encoded = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise DataError(f"{path}: {reason}. Restore the image or take it out of the data set.") from None
+    try:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError(
+            f"{path}: not an image that can be decoded ({encoded.size} bytes). "
+            "Replace it with a whole JPEG, PNG, BMP or TIFF, or take it out of the data set."
+        )
+    return image  # type: ignore[return-value]
