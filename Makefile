@@ -1,0 +1,68 @@
+# What there is to do: `make help`. Every target is one call; a fresh checkout sets itself up first.
+#
+# Values given on the command line or in the environment reach the shell through the environment only, always in
+# quotes, and are never expanded by make: RECIPE='a; rm -rf ~' names a recipe that does not exist, and nothing more.
+
+RECIPE ?= pcb-distill
+DATASET ?= deeppcb
+RECIPEBOX_VENV ?= .venv
+VARIABLES := RECIPE RUN PROFILE DEVICE DATASET FROM SET PYTHON RECIPEBOX_VENV
+$(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
+export $(VARIABLES)
+
+SHELL := /bin/sh
+READY := $(RECIPEBOX_VENV)/.ready
+BOX := "$$RECIPEBOX_VENV/bin/recipebox"
+PY := "$$RECIPEBOX_VENV/bin/python"
+# SET="train.epochs=3 train.batch=8" becomes --set train.epochs=3 --set train.batch=8.
+CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done; \
+	set -- "$$@" $${PROFILE:+--profile "$$PROFILE"} $${DEVICE:+--device "$$DEVICE"};
+THE_RUN := "$${RUN:-$$RECIPE}"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train plan data evaluate export-onnx bench report recipes runs test test-full lint
+
+help: ## This list
+	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1	\2/p' Makefile | expand -t 16
+
+setup: $(READY) ## The project's own environment in .venv, from the lock (other targets do it by themselves)
+
+$(READY): docker/dev.lock pyproject.toml scripts/setup.sh
+	@scripts/setup.sh "$$RECIPEBOX_VENV"
+
+train: $(READY) ## Train RECIPE (its teacher first), evaluate, export, bench and report: the main job
+	@$(CHOICES) $(BOX) train "$$@" -- "$$RECIPE"
+
+plan: $(READY) ## What `make train` would do here, without doing it
+	@$(CHOICES) $(BOX) plan "$$@" -- "$$RECIPE"
+
+data: $(READY) ## Prepare DATASET (FROM=archive or folder, where it cannot be fetched)
+	@$(BOX) data prepare $${FROM:+--from "$$FROM"} -- "$$DATASET"
+
+evaluate: $(READY) ## Evaluate RUN (or the latest finished run of RECIPE) on its test split again
+	@$(BOX) evaluate -- $(THE_RUN)
+
+export-onnx: $(READY) ## Export RUN to ONNX again and check its accuracy
+	@$(BOX) export -- $(THE_RUN)
+
+bench: $(READY) ## Measure the speed of RUN's exported file on this machine again
+	@$(BOX) bench -- $(THE_RUN)
+
+report: $(READY) ## Write RUN's report again
+	@$(BOX) report -- $(THE_RUN)
+
+recipes: $(READY) ## The recipes there are
+	@$(BOX) recipes
+
+runs: $(READY) ## The runs there are, and their state
+	@$(BOX) runs
+
+test: $(READY) ## The quick tests (at most 12 minutes on two cores)
+	@$(PY) -m pytest
+
+test-full: $(READY) ## All tests, the slow ones too
+	@$(PY) -m pytest -m ""
+
+lint: $(READY) ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
