@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -12,6 +14,8 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+ARCHITECTURE = r"^(yolov8[nslmx]|yolo11[nslmx]|yolo26[nslmx])$"
 
 
 class Section(BaseModel):
@@ -24,7 +28,9 @@ class Data(Section):
     """Which images to train on."""
 
     dataset: str = Field(min_length=1, description="A known data set, or a folder in YOLO layout.")
-    fallback: Name | None = Field(None, description="The data set to take when `dataset` cannot be had. Said loudly.")
+    fallback: Name | None = Field(
+        default=None, description="The data set to take when `dataset` cannot be had. Said loudly."
+    )
     images: Count | None = Field(
         None,
         description="Training images: how many boards pcb-synthetic draws (val and test in proportion), "
@@ -40,11 +46,27 @@ class Model(Section):
     )
     arch: str | None = Field(
         None,
-        pattern=r"^(yolov8[nslmx]|yolo11[nslmx]|yolo26[nslmx])$",
-        description="Default: the stem of `weights`.",
+        pattern=ARCHITECTURE,
+        description="yolov8, yolo11 or yolo26 with a size (n, s, m, l, x). Default: the stem of `weights`.",
     )
-    fallback: Literal["scratch"] | None = Field(None, description="What to do when the weights cannot be had.")
-    sha256: Sha256 | None = Field(None, description="The hash of `weights`, where recipebox does not know it.")
+    fallback: Literal["scratch"] | None = Field(default=None, description="What to do when the weights cannot be had.")
+    sha256: Sha256 | None = Field(default=None, description="The hash of `weights`, where recipebox does not know it.")
+
+    @property
+    def architecture(self) -> str | None:
+        """The architecture, from `arch` or the stem of `weights`; None when only the weights file knows."""
+        stem = PurePath(self.weights).stem
+        return self.arch or (stem if re.match(ARCHITECTURE, stem) else None)
+
+    @model_validator(mode="after")
+    def _architecture_is_one(self) -> Self:
+        """A network made from scratch has no file to read its architecture from, and one model has one."""
+        stem = PurePath(self.weights).stem
+        if self.weights == "scratch" and self.arch is None:
+            raise ValueError("`weights: scratch` says nothing about the network: give `arch` too, such as yolov8n")
+        if self.arch is not None and re.match(ARCHITECTURE, stem) and stem != self.arch:
+            raise ValueError(f"`arch: {self.arch}` and `weights: {self.weights}` are two networks: leave `arch` out")
+        return self
 
 
 class Augment(Section):
@@ -71,21 +93,27 @@ class Train(Section):
     epochs: Count
     imgsz: Annotated[int, Field(ge=32, le=4096, multiple_of=32, description="Side of the square input, pixels.")]
     batch: Count
-    nbs: Count = Field(64, description="Nominal batch: gradients are accumulated over about nbs / batch batches.")
+    nbs: Count = Field(
+        default=64, description="Nominal batch: gradients are accumulated over about nbs / batch batches."
+    )
     optimizer: Literal["auto", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "MuSGD"]
-    lr0: Positive | None = Field(None, description="Initial learning rate; not with optimizer: auto.")
-    lrf: Fraction = Field(0.01, description="Final learning rate as a fraction of lr0.")
+    lr0: Positive | None = Field(default=None, description="Initial learning rate; not with optimizer: auto.")
+    lrf: Fraction = Field(default=0.01, description="Final learning rate as a fraction of lr0.")
     cos_lr: bool = False
     momentum: Fraction = 0.937
     weight_decay: NonNegative = 0.0005
     warmup_epochs: NonNegative = 3.0
     warmup_momentum: Fraction = 0.8
-    warmup_bias_lr: NonNegative | None = Field(None, description="Default 0.1; not with optimizer: auto.")
-    close_mosaic: Annotated[int, Field(ge=0)] = Field(10, description="Epochs without mosaic at the end.")
-    patience: Annotated[int, Field(ge=0)] = Field(0, description="Stop after so many epochs without gain; 0: never.")
-    amp: bool = Field(True, description="Mixed precision; acts on a GPU only.")
+    warmup_bias_lr: NonNegative | None = Field(default=None, description="Default 0.1; not with optimizer: auto.")
+    close_mosaic: Annotated[int, Field(ge=0)] = Field(default=10, description="Epochs without mosaic at the end.")
+    patience: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Stop after so many epochs without gain; 0: never."
+    )
+    amp: bool = Field(default=True, description="Mixed precision; acts on a GPU only.")
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    workers: Annotated[int, Field(ge=0, le=64)] = Field(4, description="Data loader processes; on a CPU always 0.")
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=4, description="Data loader processes; on a CPU always 0."
+    )
 
 
 class Ema(Section):
@@ -101,7 +129,7 @@ class LogitsDistillation(Section):
     loss: Literal["bce"] = "bce"
     temperature: Annotated[float, Field(ge=0.1, le=20.0)] = 1.0
     weight: NonNegative = 1.0
-    weight_end: NonNegative | None = Field(None, description="Weight at the last step; linear in between.")
+    weight_end: NonNegative | None = Field(default=None, description="Weight at the last step; linear in between.")
 
 
 class BoxDistillation(Section):
@@ -130,29 +158,33 @@ class Distillation(Section):
 class Techniques(Section):
     """The levers. An absent technique is stock Ultralytics."""
 
-    ema: Ema | Literal[False] | None = Field(None, description="`off` keeps the live weights; absent is stock.")
+    ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
     distillation: Distillation | None = None
 
 
 class Evaluate(Section):
     """What the test split is asked."""
 
-    compare: tuple[str, ...] = Field((), description="Recipes whose latest matching run is shown beside this one.")
-    iou: Annotated[float, Field(ge=0.1, le=0.95)] = Field(0.5, description="Overlap that counts as found.")
+    compare: tuple[str, ...] = Field(
+        default=(), description="Recipes whose latest matching run is shown beside this one."
+    )
+    iou: Annotated[float, Field(ge=0.1, le=0.95)] = Field(default=0.5, description="Overlap that counts as found.")
 
 
 class Export(Section):
     """The file that ships."""
 
     precision: Literal["fp32", "fp16"] = "fp32"
-    max_map_drop: Fraction = Field(0.005, description="Largest drop of mAP50-95 from the .pt that is let through.")
+    max_map_drop: Fraction = Field(
+        default=0.005, description="Largest drop of mAP50-95 from the .pt that is let through."
+    )
 
 
 class Bench(Section):
     """What is measured on the exported file."""
 
     targets: tuple[Literal["local"], ...] = ("local",)
-    images: Count = Field(100, description="Test images to run through the pipeline.")
+    images: Count = Field(default=100, description="Test images to run through the pipeline.")
     min_fps: NonNegative | None = None
 
 
