@@ -1,0 +1,230 @@
+"""The command line: a verb is one function. Nothing heavy is imported before a verb needs it.
+
+Every verb takes --json: one document on stdout and nothing else there. Errors go to stderr; errors.py has the exit
+codes, 130 is Ctrl-C and 143 is SIGTERM. A traceback is shown with RECIPEBOX_DEBUG=1 only.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+P = ParamSpec("P")
+_SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
+app = typer.Typer(
+    **_SETTINGS,
+    no_args_is_help=True,
+    help="Reproducible recipes for small YOLO detectors: train, evaluate, export, bench, report.",
+)
+recipes_app = typer.Typer(**_SETTINGS, help="List the recipes; `schema` prints the JSON Schema for editors.")
+data_app = typer.Typer(**_SETTINGS, no_args_is_help=True, help="Prepare data sets.")
+app.add_typer(recipes_app, name="recipes")
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Profile = Annotated[str | None, typer.Option(help="A profile of the recipe; default: gpu or cpu, as the machine is.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
+Device = Annotated[str | None, typer.Option(help="cpu, or the number of a GPU; default: what there is.")]
+Trust = Annotated[bool, typer.Option("--trust-weights", help="Load weights that nobody vouches for.")]
+NoFetch = Annotated[bool, typer.Option("--no-fetch", help="Take nothing from the network.")]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe: its latest finished run.")]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb says: `document` with --json, else `text` for people."""
+
+    document: Any
+    text: str
+    exit_code: int = 0
+
+
+def _verb(function: Callable[P, Answer]) -> Callable[P, None]:
+    """Make a command of a function that answers: prints the answer, and turns errors into messages and exit codes."""
+
+    @functools.wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        from recipebox.answers import deliver
+
+        code = deliver(lambda: function(*args, **kwargs), as_json=bool(kwargs.get("as_json")))
+        if code:
+            raise typer.Exit(code)
+
+    return command
+
+
+@app.command()
+@_verb
+def plan(
+    recipe: Recipe,
+    profile: Profile = None,
+    changes: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> Answer:
+    """Show what training this recipe would do here, and do nothing."""
+    from recipebox.job import plan_job
+
+    document, text = plan_job(recipe, profile=profile, changes=changes or [], device=device)
+    return Answer(document, text)
+
+
+@app.command()
+@_verb
+def train(
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A name, or the path of a YAML file.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with a stopped run.")] = None,
+    locked: Annotated[str | None, typer.Option(metavar="RUN", help="Repeat a run and compare the weights.")] = None,
+    profile: Profile = None,
+    changes: Set = None,
+    device: Device = None,
+    trust_weights: Trust = False,
+    no_fetch: NoFetch = False,
+    as_json: Json = False,
+) -> Answer:
+    """Train a recipe (its teacher first), evaluate, export, bench and report it."""
+    from recipebox import job
+    from recipebox.errors import BadInput
+    from recipebox.supplies import Supplies
+
+    if sum(given is not None for given in (recipe, resume, locked)) != 1:
+        raise BadInput("train takes one of: RECIPE, --resume RUN, --locked RUN. `recipebox recipes` lists the recipes.")
+    if recipe is None and (profile or changes or device):
+        raise BadInput(
+            "--profile, --set and --device belong to a new run; --resume and --locked repeat what the run's plan says."
+        )
+    supply = Supplies(trust_weights=trust_weights, allow_fetch=not no_fetch)
+    if resume is not None:
+        result = job.resume_job(resume, supply)
+    elif locked is not None:
+        result = job.locked_job(locked, supply)
+    else:
+        assert recipe is not None
+        result = job.train_job(recipe, supply, profile=profile, changes=changes or [], device=device)
+    return Answer(result.document(), result.text(), result.exit_code)
+
+
+@app.command()
+@_verb
+def evaluate(run: Run, as_json: Json = False) -> Answer:
+    """Measure a run's best weights on the validation and test splits again."""
+    return _stage(run, "evaluate")
+
+
+@app.command()
+@_verb
+def export(run: Run, as_json: Json = False) -> Answer:
+    """Export a run's best weights to ONNX again, and check the file's accuracy."""
+    return _stage(run, "export")
+
+
+@app.command()
+@_verb
+def bench(run: Run, as_json: Json = False) -> Answer:
+    """Measure the speed of a run's exported file on this machine again."""
+    return _stage(run, "bench")
+
+
+@app.command()
+@_verb
+def report(run: Run, as_json: Json = False) -> Answer:
+    """Write a run's report.md and report.html again from what the run folder holds."""
+    from recipebox.job import report_job
+
+    folder = report_job(run)
+    paths = {"report_md": str(folder.report_md), "report_html": str(folder.report_html)}
+    return Answer(paths, f"{folder.report_md}\n{folder.report_html}")
+
+
+@app.command()
+@_verb
+def runs(as_json: Json = False) -> Answer:
+    """List the runs and their states, latest first."""
+    from recipebox.listing import list_runs, runs_table
+
+    rows = list_runs()
+    return Answer(rows, runs_table(rows))
+
+
+@recipes_app.callback(invoke_without_command=True)
+def recipes(context: typer.Context, as_json: Json = False) -> None:
+    """List the recipes; `recipebox recipes schema` prints their JSON Schema."""
+    if context.invoked_subcommand is None:
+        _recipes(as_json=as_json)
+
+
+@_verb
+def _recipes(as_json: Json = False) -> Answer:
+    from recipebox.listing import list_recipes, recipes_table
+
+    rows = list_recipes()
+    return Answer(rows, recipes_table(rows))
+
+
+@recipes_app.command()
+@_verb
+def schema(as_json: Json = False) -> Answer:
+    """Print the JSON Schema of a recipe, for editors that complete and check YAML."""
+    import json
+
+    from recipebox.recipe.load import recipe_json_schema
+
+    document = recipe_json_schema()
+    return Answer(document, json.dumps(document, indent=2))
+
+
+@data_app.command()
+@_verb
+def prepare(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A known data set, or a folder in YOLO layout.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="An archive or folder to prepare it from.")
+    ] = None,
+    no_fetch: NoFetch = False,
+    as_json: Json = False,
+) -> Answer:
+    """Prepare a data set and check every image and label of it."""
+    from recipebox.job import data_job
+
+    return Answer(*data_job(name, source, allow_fetch=not no_fetch))
+
+
+@app.command()
+@_verb
+def version(as_json: Json = False) -> Answer:
+    """Print the version of recipebox."""
+    from recipebox import __version__
+
+    return Answer({"recipebox": __version__}, __version__)
+
+
+def _stage(run: str, stage: Any) -> Answer:
+    from recipebox.job import stage_job
+
+    folder, document = stage_job(run, stage)
+    return Answer(document, f"{folder.result(stage)}\n`recipebox report {folder.root}` writes the report again.")
+
+
+def main() -> None:
+    """The entry point of `recipebox`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        os._exit(130)
+    except BrokenPipeError:
+        # The reader of the output went away (`recipebox runs | head`); there is nobody to tell.
+        sys.stderr.close()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""How a job ends: the run's state in state.json, and signals as interrupts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from recipebox.errors import RecipeboxError, StorageError
+from recipebox.run_dir import RunDir
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a signal; `exit_code` is what the shell expects of it, the text what to tell."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
+class UnexpectedFailure(Exception):
+    """Something that recipebox does not raise on purpose went wrong in a run; the cause is its `__cause__`."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self.run_folder = run_folder
+        super().__init__(f"in {run_folder}")
+
+
+@contextmanager
+def state_kept(run: RunDir) -> Iterator[None]:
+    """Say in state.json that the run is being worked on, and how that ended."""
+    run.set_state("running")
+    try:
+        yield
+        run.set_state("finished")
+    except KeyboardInterrupt as interrupt:
+        _record(run, "stopped", str(interrupt) or "interrupted")
+        raise
+    except (RecipeboxError, UnexpectedFailure) as error:
+        _record(run, "failed", str(error))
+        raise
+    except Exception as error:
+        _record(run, "failed", f"{type(error).__name__}: {error}")
+        raise UnexpectedFailure(run.root) from error
+
+
+def _record(run: RunDir, state: Any, reason: str) -> None:
+    """The state, where it can be written: a full disk must not hide what went wrong first."""
+    with suppress(StorageError, OSError):
+        run.set_state(state, reason)
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the job as Ctrl-C does, in the order that leaves a run to resume."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"stopped by {signal.Signals(number).name}", 128 + number)
+
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

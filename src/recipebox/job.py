@@ -1,0 +1,305 @@
+"""The main job: plan, teacher, then every stage of a run, with its state kept right whatever happens.
+
+    train_job    a new run               resume_job    a stopped or failed run, from where it was
+    locked_job   a run once more, and whether the weights are the same
+    stage_job    one stage of a run again              report_job    its report again
+
+An interrupt (Ctrl-C, SIGTERM, SIGHUP) leaves a run whose state is `stopped`, and says how to go on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipebox.endings import Interrupted, signals_interrupt, state_kept
+from recipebox.errors import CheckFailed, RunError, StorageError
+from recipebox.progress import say
+from recipebox.run_dir import RunDir, find_run, runs_root, write_json, write_text
+from recipebox.stages import (
+    STAGES,
+    TEACHER_STAGES,
+    Stage,
+    is_done,
+    read_lock,
+    read_plan,
+    run_missing_stages,
+    run_stage,
+    write_report,
+)
+from recipebox.supplies import Supplies, probe, settled_plan
+
+if TYPE_CHECKING:
+    from recipebox.recipe.plan import Plan
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job left behind. `failed` are the measured checks that said no; `notes` go to the user with the rest."""
+
+    run: RunDir
+    failed: tuple[CheckFailed, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return CheckFailed.exit_code if self.failed else 0
+
+    def document(self) -> dict[str, Any]:
+        """For --json: the run's folder and the result files that there are."""
+        state, reason = self.run.state()
+        results: dict[str, Any] = {
+            stage: self.run.read_result(stage) for stage in STAGES if self.run.result(stage).is_file()
+        }
+        shown: dict[str, Any] = {"run": str(self.run.root), "state": state, "notes": list(self.notes)}
+        return shown | ({"reason": reason} if reason else {}) | results
+
+    def text(self) -> str:
+        """For people: where the report is, and what failed."""
+        lines = [*self.notes, *(f"check failed: {error}" for error in self.failed)]
+        test = self.document().get("evaluate", {}).get("test", {})
+        if "mAP50" in test and "mAP50-95" in test:
+            lines.append(f"test mAP50 {test['mAP50']:.3f}, mAP50-95 {test['mAP50-95']:.3f}")
+        lines.append(f"report: {self.run.report_md if self.run.report_md.is_file() else 'none was written'}")
+        return "\n".join(lines)
+
+
+def plan_job(recipe: str, *, profile: str | None, changes: list[str], device: str | None) -> tuple[dict[str, Any], str]:
+    """What training a recipe would do here: (document, text). Nothing is fetched or written."""
+    from recipebox.recipe.describe import describe_plan
+    from recipebox.recipe.load import load_recipe, parse_set
+    from recipebox.recipe.plan import make_plan, plan_document
+
+    overrides = parse_set(changes)
+    plan = make_plan(load_recipe(recipe), probe(device), profile=profile, overrides=overrides)
+    return plan_document(plan), describe_plan(plan)
+
+
+def train_job(
+    recipe: str, supplies: Supplies, *, profile: str | None, changes: list[str], device: str | None
+) -> JobResult:
+    """A new run of a recipe, its teacher first, through all stages.
+
+    Raises:
+        RecipeboxError: what stopped it; the run's state then says so too.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed.
+        UnexpectedFailure: a bug.
+    """
+    from recipebox.recipe.describe import describe_plan
+    from recipebox.recipe.load import load_recipe, parse_set
+
+    overrides = parse_set(changes)
+    loaded = load_recipe(recipe)
+    with signals_interrupt():
+        plan = settled_plan(loaded, probe(device), supplies, profile, overrides)
+        print(describe_plan(plan), flush=True)
+        return _new_job(plan, supplies)
+
+
+def resume_job(name: str, supplies: Supplies) -> JobResult:
+    """Go on where a run was interrupted: a folder, or a recipe's latest unfinished run; raises as `train_job`."""
+    run = _unfinished_run(name)
+    plan = read_plan(run)
+    with signals_interrupt():
+        for difference in _lock_differences(run, plan, supplies):
+            say(f"not as when this run began: {difference}")
+        say(f"going on with {run.root}")
+        return _job(run, plan, supplies)
+
+
+def locked_job(name: str, supplies: Supplies) -> JobResult:
+    """Repeat a run by its plan, and say whether the weights are the same to the last bit. Raises as `train_job`."""
+    old = find_run(name)
+    plan = read_plan(old)
+    expected = old.read_result("train")["weights"]
+    with signals_interrupt():
+        differences = _lock_differences(old, plan, supplies)
+        for difference in differences:
+            say(f"not as in {old.root}: {difference}")
+        result = _new_job(plan, supplies)
+    made = result.run.read_result("train")["weights"]
+    different = [key for key in ("best", "last") if made[key]["sha256"] != expected[key]["sha256"]]
+    if not different:
+        return JobResult(result.run, result.failed, (f"same as {old.root}: weights equal to the last bit",))
+    why = "; ".join(differences) or "the lock is the same; a GPU, or another number of threads, may compute otherwise"
+    error = CheckFailed(f"not the same as {old.root}: {' and '.join(different)} weights differ ({why})")
+    return JobResult(result.run, (*result.failed, error))
+
+
+def stage_job(name: str, stage: Stage) -> tuple[RunDir, dict[str, Any]]:
+    """Run one stage of a trained run again.
+
+    Raises:
+        RunError: no such run, or it is running.
+        RecipeboxError: what the stage raises.
+    """
+    run = find_run(name)
+    _refuse_running(run)
+    return run, run_stage(stage, run, read_plan(run), Supplies(), None)
+
+
+def report_job(name: str) -> RunDir:
+    """Write a run's report again; with pictures of boards where the data is here already."""
+    run = find_run(name)
+    try:
+        plan = read_plan(run)
+    except RunError as error:
+        say(f"the report goes without its plan: {error}")
+        plan = None
+    write_report(run, Supplies(allow_fetch=False), plan)
+    return run
+
+
+def data_job(name: str, source: Path | None, *, allow_fetch: bool) -> tuple[dict[str, Any], str]:
+    """Prepare a data set by name or by hand: (document, text)."""
+    from recipebox.data.datasets import prepare, prepare_from
+
+    made = prepare(name, allow_fetch=allow_fetch) if source is None else prepare_from(name, source)
+    splits = {split: len(made.split(split)) for split in ("train", "val", "test")}
+    document = {"name": made.name, "sha256": made.sha256, "names": list(made.names), "images": splits}
+    counts = ", ".join(f"{count} {split}" for split, count in splits.items())
+    lines = [f"{made.name} is ready: {counts} images; {', '.join(made.names)}", *made.notes]
+    return document | {"notes": list(made.notes)}, "\n".join(lines)
+
+
+def _new_job(plan: Plan, supplies: Supplies) -> JobResult:
+    return _job(_new_run(plan, supplies), plan, supplies)
+
+
+def _job(run: RunDir, plan: Plan, supplies: Supplies) -> JobResult:
+    """All stages of a run and its report; an interrupt says how to go on."""
+    try:
+        failed = _carry_out(run, plan, supplies, STAGES)
+    except KeyboardInterrupt as interrupt:
+        words = str(interrupt) or "interrupted"
+        code = getattr(interrupt, "exit_code", 128 + signal.SIGINT)
+        raise Interrupted(f"{words}; `recipebox train --resume {run.root}` goes on with it", code) from None
+    except StorageError:
+        say(f"when there is room, `recipebox train --resume {run.root}` goes on with it")
+        raise
+    return JobResult(run, tuple(failed))
+
+
+def _carry_out(run: RunDir, plan: Plan, supplies: Supplies, stages: tuple[Stage, ...]) -> list[CheckFailed]:
+    """Teacher, stages and report of one run, its state kept. Returns the checks that failed."""
+    with state_kept(run):
+        teacher = None
+        if not is_done(run, "train"):
+            teacher = _teacher_run(plan, supplies)
+        failed = run_missing_stages(run, plan, supplies, teacher, stages)
+        say(f"{plan.name}: report")
+        write_report(run, supplies, plan, teacher=teacher)
+    if failed:
+        run.set_state("failed", "; ".join(str(error) for error in failed))
+    return failed
+
+
+def _teacher_run(plan: Plan, supplies: Supplies) -> RunDir | None:
+    """A finished run of the plan's teacher: reused, resumed or trained. None where the plan has no teacher."""
+    if not plan.teachers:
+        return None
+    (teacher,) = plan.teachers
+    found = _same_lock_runs(teacher, supplies)
+    for run in found:
+        if run.state()[0] == "finished" and _intact(run):
+            say(f"teacher: {run.root} is reused, its lock is the same")
+            return run
+    for run in found:
+        if run.state()[0] in {"stopped", "failed"} and run.checkpoint.is_file():
+            say(f"teacher: going on with {run.root}, which was stopped")
+            break
+    else:
+        run = _new_run(teacher, supplies)
+        say(f"teacher: {teacher.name} is trained first, in {run.root}")
+    _carry_out(run, teacher, supplies, TEACHER_STAGES)
+    return run
+
+
+def _same_lock_runs(plan: Plan, supplies: Supplies) -> list[RunDir]:
+    """Runs of a plan's recipe with the same lock, oldest first: a resumed student finds the teacher it began with."""
+    from recipebox.recipe.lock import lock_digest
+
+    parent = runs_root() / plan.name
+    if not parent.is_dir():
+        return []
+    wanted = lock_digest(_lock(plan, supplies))
+    found = []
+    for folder in sorted(path.parent for path in parent.glob("*/lock.json")):
+        with suppress(RunError):
+            run = RunDir.open(folder)
+            if lock_digest(read_lock(run)) == wanted:
+                found.append(run)
+    return found
+
+
+def _intact(run: RunDir) -> bool:
+    """Whether a finished run's weights are those that training wrote."""
+    from recipebox.data.archive import file_sha256
+
+    try:
+        recorded = run.read_result("train")["weights"]["best"]["sha256"]
+        whole: bool = file_sha256(run.best) == recorded
+    except (RunError, KeyError, TypeError, OSError):
+        whole = False
+    if not whole:
+        say(f"teacher: {run.root} is not reused, its weights are not those that were trained")
+    return whole
+
+
+def _new_run(plan: Plan, supplies: Supplies) -> RunDir:
+    """A new run folder with plan and lock, or none at all."""
+    from recipebox.recipe.plan import plan_to_yaml
+
+    lock = _lock(plan, supplies)
+    run = RunDir.create(plan.name)
+    try:
+        write_json(run.lock, lock)
+        write_text(run.plan, plan_to_yaml(plan))
+    except BaseException:
+        shutil.rmtree(run.root, ignore_errors=True)
+        raise
+    return run
+
+
+def _lock(plan: Plan, supplies: Supplies) -> dict[str, Any]:
+    from recipebox.recipe.lock import make_lock
+
+    settings = plan.settings
+    return make_lock(
+        plan,
+        data_sha256=supplies.detection_set(settings).sha256,
+        weights_sha256=supplies.weights_sha256(settings),
+        teacher_locks=[_lock(teacher, supplies) for teacher in plan.teachers],
+    )
+
+
+def _lock_differences(run: RunDir, plan: Plan, supplies: Supplies) -> list[str]:
+    """In words, what is not as it was when the run was made."""
+    from recipebox.recipe.lock import lock_difference
+
+    return lock_difference(read_lock(run), _lock(plan, supplies))
+
+
+def _unfinished_run(name: str) -> RunDir:
+    """Raises RunError when there is nothing to go on with."""
+    folder = Path(name)
+    if (folder / "plan.yaml").is_file() or "/" in name:
+        run = RunDir.open(folder)
+        _refuse_running(run)
+        if run.state()[0] == "finished":
+            raise RunError(f"{run.root}: this run is finished. `recipebox train {run.recipe}` makes a new one.")
+        return run
+    runs = [RunDir(path.parent) for path in sorted((runs_root() / name).glob("*/plan.yaml"), reverse=True)]
+    for run in runs:
+        if run.state()[0] in {"stopped", "failed"}:
+            return run
+    raise RunError(f"{name}: no stopped run of this recipe. `recipebox runs` lists the runs there are.")
+
+
+def _refuse_running(run: RunDir) -> None:
+    if run.state()[0] == "running":
+        raise RunError(f"{run.root}: this run is being worked on by another process. Wait for it, or stop it first.")

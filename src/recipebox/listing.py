@@ -1,0 +1,101 @@
+"""The lists that `recipebox recipes` and `recipebox runs` show. Nothing heavy: JSON and YAML headers are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recipebox.run_dir import RunDir, runs_root
+
+
+def list_recipes() -> list[dict[str, str]]:
+    """Name, purpose (the first comment line) and path of every recipe that can be called by name."""
+    from recipebox.recipe.load import find_recipes
+
+    return [{"name": path.stem, "purpose": _purpose(path), "path": str(path)} for path in find_recipes()]
+
+
+def recipes_table(rows: Sequence[dict[str, str]]) -> str:
+    """For people."""
+    if not rows:
+        return "no recipes here: they are looked for in ./recipes"
+    return _table([("RECIPE", "PURPOSE"), *((row["name"], row["purpose"]) for row in rows)])
+
+
+def list_runs() -> list[dict[str, Any]]:
+    """Every run under the runs folder, latest first; numbers that were not measured are absent."""
+    rows = []
+    for plan in runs_root().glob("*/*/plan.yaml"):
+        run = RunDir(plan.parent)
+        state, reason = run.state()
+        row: dict[str, Any] = {"run": str(run.root), "recipe": run.recipe, "id": run.id, "state": state}
+        if reason:
+            row["reason"] = reason
+        epochs = _read(run.result("train")).get("epochs")
+        test = _read(run.result("evaluate")).get("test")
+        latency = _read(run.result("bench")).get("latency_ms")
+        row |= {"epochs": epochs} if isinstance(epochs, int) else {}
+        if isinstance(test, dict):
+            row |= {key: test[key] for key in ("mAP50", "mAP50-95") if isinstance(test.get(key), int | float)}
+        if isinstance(latency, dict) and isinstance(latency.get("end_to_end"), dict):
+            row |= {"end_to_end_p50_ms": latency["end_to_end"].get("p50")}
+        rows.append(row)
+    return sorted(rows, key=lambda row: row["id"], reverse=True)
+
+
+def runs_table(rows: Sequence[dict[str, Any]]) -> str:
+    """For people."""
+    if not rows:
+        return f"no runs in {runs_root()}: `recipebox train RECIPE` makes one"
+    lines = [("RUN", "STATE", "EPOCHS", "mAP50", "mAP50-95", "P50 ms", "")]
+    for row in rows:
+        lines.append(
+            (
+                _shown(Path(row["run"])),
+                row["state"],
+                str(row.get("epochs", "-")),
+                _number(row.get("mAP50"), 3),
+                _number(row.get("mAP50-95"), 3),
+                _number(row.get("end_to_end_p50_ms"), 1),
+                str(row.get("reason", "")).partition("\n")[0][:60],
+            )
+        )
+    return _table(lines)
+
+
+def _purpose(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"cannot be read: {error}"
+    return first.lstrip("# ").removeprefix("purpose:").strip() if first.startswith("#") else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _shown(path: Path) -> str:
+    """A path as people would type it: relative to here when it lies below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _number(value: Any, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,168 @@
+"""The stages of a run in order, each called with what it needs; which of them a run still lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from recipebox.errors import CheckFailed, RecipeboxError, RunError
+from recipebox.progress import say
+from recipebox.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from recipebox.data.detection_set import DetectionSet
+    from recipebox.recipe.plan import Plan
+    from recipebox.report.boards import Detect
+    from recipebox.supplies import Supplies
+
+Stage = Literal["train", "evaluate", "export", "bench"]
+STAGES: tuple[Stage, ...] = ("train", "evaluate", "export", "bench")
+TEACHER_STAGES: tuple[Stage, ...] = ("train", "evaluate")
+"""A teacher is not shipped: it needs weights, and numbers to stand beside its student's."""
+
+_LOWEST_SCORE = 0.05
+"""Detections below this are not even looked at for the report's pictures."""
+
+
+def run_stage(stage: Stage, run: RunDir, plan: Plan, supplies: Supplies, teacher: RunDir | None) -> dict[str, Any]:
+    """Run one stage and return its result file's content. Raises what the stage raises."""
+    detection_set = supplies.detection_set(plan.settings)
+    if stage == "train":
+        from recipebox.train.run import train
+
+        weights = supplies.weights(plan.settings)
+        resume = run.checkpoint.is_file()
+        return train(plan, run, detection_set, weights=weights, teacher_run=teacher, resume=resume)
+    if stage == "evaluate":
+        from recipebox.evaluate.run import evaluate
+
+        return evaluate(run, plan.settings, detection_set, device=plan.device)
+    if stage == "export":
+        from recipebox.export.run import export
+
+        return export(run, plan.settings, detection_set)
+    from recipebox.bench.run import bench
+
+    return bench(run, plan.settings, detection_set)
+
+
+def run_missing_stages(
+    run: RunDir, plan: Plan, supplies: Supplies, teacher: RunDir | None, stages: tuple[Stage, ...]
+) -> list[CheckFailed]:
+    """Run those of `stages` that the run lacks. A failed check does not keep the later ones from being measured.
+
+    Returns:
+        The checks that failed.
+    """
+    failed: list[CheckFailed] = []
+    wanted = [stage for stage in stages if stage != "bench" or "local" in plan.settings.bench.targets]
+    for number, stage in enumerate(wanted, start=1):
+        if is_done(run, stage):
+            continue
+        say(f"[{number}/{len(wanted)}] {plan.name}: {stage}")
+        try:
+            run_stage(stage, run, plan, supplies, teacher)
+        except CheckFailed as error:
+            say(f"check failed: {error}")
+            failed.append(error)
+    return failed
+
+
+def is_done(run: RunDir, stage: Stage) -> bool:
+    """Whether a stage has a passing result that belongs to the weights the run holds now."""
+    train = _content(run, "train")
+    best = _text(train, "weights", "best", "sha256")
+    if stage == "train":
+        return best is not None and run.best.is_file()
+    result = _content(run, stage)
+    if stage == "evaluate":
+        return best is not None and result.get("weights_sha256") == best
+    if stage == "export":
+        return best is not None and result.get("weights_sha256") == best and result.get("passed") is True
+    exported = _content(run, "export").get("sha256")
+    return exported is not None and result.get("sha256") == exported
+
+
+def write_report(run: RunDir, supplies: Supplies, plan: Plan | None, *, teacher: RunDir | None = None) -> None:
+    """Write report.md and report.html from what the run holds; pictures of boards where the data is at hand.
+
+    Raises:
+        RunError: not a run folder.
+        StorageError: the report cannot be written.
+    """
+    from recipebox.report.compare import matching_runs
+    from recipebox.report.run import report
+
+    detection_set: DetectionSet | None = None
+    detect: Detect | None = None
+    if plan is not None:
+        try:
+            detection_set = supplies.detection_set(plan.settings)
+            detect = _shipped_detector(run) if is_done(run, "export") else None
+        except RecipeboxError as error:
+            say(f"the report goes without pictures of boards: {error}")
+    names = plan.settings.evaluate.compare if plan is not None else ()
+    compare = matching_runs(run, [Path(name).stem if "/" in name else name for name in names])
+    report(run, detection_set=detection_set, detect=detect, compare=compare, teacher=teacher)
+
+
+def _shipped_detector(run: RunDir) -> Detect:
+    """The exported file with everything around it: BGR image in, boxes in its pixels out."""
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recipebox.data.letterbox import letterbox, to_input
+    from recipebox.evaluate.postprocess import detections
+    from recipebox.export.onnx import OnnxDetector
+
+    detector = OnnxDetector(run.onnx)
+
+    def detect(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        canvas, placement = letterbox(image, detector.imgsz)
+        found = detections(detector(to_input(canvas)[None]), conf=_LOWEST_SCORE)[0]
+        return placement.to_image(found, (image.shape[0], image.shape[1])).astype(np.float32)
+
+    return detect
+
+
+def read_plan(run: RunDir) -> Plan:
+    """The plan a run was made with.
+
+    Raises:
+        RunError: plan.yaml cannot be read or is none.
+    """
+    from recipebox.recipe.plan import plan_from_yaml
+
+    try:
+        return plan_from_yaml(run.plan.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{run.plan}: cannot be read ({error}).") from None
+    except RunError:
+        raise
+    except RecipeboxError as error:
+        raise RunError(f"{run.plan}: not a plan that this version of recipebox understands: {error}") from None
+
+
+def read_lock(run: RunDir) -> dict[str, Any]:
+    """Raises RunError when lock.json is missing or spoiled."""
+    try:
+        document = json.loads(run.lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run.lock}: cannot be read ({error}). Train the recipe again.") from None
+    if not isinstance(document, dict):
+        raise RunError(f"{run.lock}: not a JSON object. Train the recipe again.")
+    return document
+
+
+def _content(run: RunDir, stage: Stage) -> dict[str, Any]:
+    try:
+        return run.read_result(stage)
+    except (RunError, OSError):
+        return {}
+
+
+def _text(document: Any, *path: str) -> str | None:
+    for key in path:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document if isinstance(document, str) else None
