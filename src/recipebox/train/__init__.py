@@ -1,0 +1,1 @@
+"""Training: Ultralytics' loop, made repeatable, resumable and observable."""

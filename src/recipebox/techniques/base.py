@@ -1,0 +1,121 @@
+"""When a technique acts. The loop, as the trainer runs it:
+
+    arguments = stock arguments + technique.train_args()          two techniques may not set the same one
+    build model, loaders, optimizer, EMA
+    technique.on_setup(context)
+    criterion = technique.wrap_criterion(criterion)                training loss only
+    for epoch in epochs:
+        for batch in loader:
+            loss = criterion(predictions, batch); backward
+            every accumulate-th batch: clip, optimizer step, EMA update
+            technique.on_step(context)
+        technique.on_epoch_end(context)
+        validate; save weights and checkpoint
+    technique.after_train(run)
+
+Their order is fixed by the plan (targets, then added losses, then weights), not by the recipe's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from recipebox.run_dir import RunDir
+
+    Criterion = Callable[[Any, Mapping[str, Any]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+
+
+class TrainingContext(Protocol):
+    """What a technique may see of the training."""
+
+    @property
+    def model(self) -> Any:
+        """The live student, without any parallel wrapper."""
+
+    @property
+    def ema(self) -> Any:
+        """Ultralytics' ModelEMA."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def step(self) -> int:
+        """Batches begun so far, from 1 within the first batch."""
+
+    @property
+    def total_steps(self) -> int:
+        """Batches of the whole run."""
+
+    @property
+    def training(self) -> bool:
+        """False while the model is validated."""
+
+    def record(self, key: str, value: float) -> None:
+        """Put a number of this step into the telemetry, e.g. `ema/decay`."""
+
+
+class Technique:
+    """Five no-op methods; a technique overrides those it needs."""
+
+    name: str
+
+    def train_args(self) -> dict[str, Any]:
+        """Plain Ultralytics arguments."""
+        return {}
+
+    def on_setup(self, context: TrainingContext) -> None:
+        """Model, loaders and EMA exist; training has not begun."""
+
+    def wrap_criterion(self, criterion: Criterion) -> Criterion:
+        """The training criterion with this technique's part in it."""
+        return criterion
+
+    def on_step(self, context: TrainingContext) -> None:
+        """A batch is done."""
+
+    def on_epoch_end(self, context: TrainingContext) -> None:
+        """All batches of an epoch are done; validation comes next."""
+
+    def after_train(self, run: RunDir) -> None:
+        """Training has ended well."""
+
+
+class CriterionWrapper:
+    """A criterion around a criterion that forwards every attribute.
+
+    A plain object on purpose: an nn.Module would add keys to the model's state_dict. Ultralytics looks for optional
+    attributes with hasattr (E2ELoss.update drives a schedule), so what is not here is looked up in the inner one.
+    """
+
+    def __init__(self, inner: Criterion) -> None:
+        self.inner = inner
+
+    def __call__(self, preds: Any, batch: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return self.inner(preds, batch)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+def innermost(criterion: Any) -> Any:
+    """The stock criterion under all wrappers."""
+    while isinstance(criterion, CriterionWrapper):
+        criterion = criterion.inner
+    return criterion
+
+
+def linear_schedule(start: float, end: float | None, step: int, total_steps: int) -> float:
+    """The value at `step` (1 ... total_steps) on the line from `start` to `end`; constant where `end` is None."""
+    if end is None or total_steps <= 1:
+        return start
+    return start + (end - start) * (step - 1) / (total_steps - 1)

@@ -1,0 +1,34 @@
+"""From the plan's settings to techniques, in the order they act."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from recipebox.recipe.schema import Settings
+from recipebox.techniques.base import Technique
+from recipebox.techniques.ema import EmaTechnique
+
+if TYPE_CHECKING:
+    from recipebox.run_dir import RunDir
+
+
+def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: RunDir | None) -> list[Technique]:
+    """The techniques of a recipe, in the plan's `order`.
+
+    Args:
+        teacher_run: the finished run that distillation learns from.
+    """
+    wanted: dict[str, Technique] = {}
+    techniques = settings.techniques
+    if techniques.distillation is not None:
+        from recipebox.techniques.distillation.teacher import load_teacher
+        from recipebox.techniques.distillation.technique import DistillationTechnique
+
+        assert teacher_run is not None, "the job finds or trains the teacher first"
+        recorded = teacher_run.read_result("train")["weights"]["best"]["sha256"]
+        load = partial(load_teacher, teacher_run.best, recorded)
+        wanted["distillation"] = DistillationTechnique(techniques.distillation, load)
+    if techniques.ema is not None:
+        wanted["ema"] = EmaTechnique(techniques.ema or None)
+    return [wanted[name] for name in order]

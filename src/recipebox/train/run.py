@@ -1,0 +1,141 @@
+"""The train stage: plan and data in, weights and train.json out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from recipebox.data.detection_set import DetectionSet
+from recipebox.data.archive import file_sha256
+from recipebox.errors import TrainingFailed, WeightsError, storage_errors
+from recipebox.recipe.plan import Plan, technique_order
+from recipebox.recipe.schema import Settings
+from recipebox.run_dir import RunDir, write_json
+
+
+def train(
+    plan: Plan,
+    run: RunDir,
+    detection_set: DetectionSet,
+    *,
+    weights: Path | None,
+    teacher_run: RunDir | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train as planned; with `resume` go on from the last whole epoch. Returns train.json's content.
+
+    Args:
+        weights: initial weights, already checked; None trains from scratch.
+        teacher_run: the finished run to distil from, where the plan has distillation.
+
+    Raises:
+        TrainingFailed: the loss is not finite, or memory ran out.
+        StorageError: a file of the run cannot be written.
+        WeightsError: the initial weights do not fit.
+    """
+    from recipebox.techniques.build import build_techniques
+    from recipebox.train.trainer import RecipeTrainer
+
+    settings = plan.settings
+    techniques = build_techniques(settings, technique_order(settings), teacher_run)
+    arguments = stock_arguments(settings, plan.device, run, weights)
+    for technique in techniques:
+        arguments |= technique.train_args()
+    with storage_errors(run.root):
+        trainer = RecipeTrainer(arguments, run, detection_set, techniques, resume=resume)
+    resumed_from = trainer.telemetry.epochs[-1]["epoch"] if trainer.telemetry.epochs else 0
+    if resumed_from < settings.train.epochs:
+        _fit(trainer, settings, weights)
+    for technique in techniques:
+        technique.after_train(run)
+    records = trainer.telemetry.epochs
+    best = next(line for line in reversed(records) if line["best"])
+    document = {
+        "schema": 1,
+        "epochs": len(records),
+        "best_epoch": best["epoch"],
+        "val": {key: best["val"][key] for key in ("mAP50", "mAP50-95", "precision", "recall") if key in best["val"]},
+        "seconds": trainer.telemetry.seconds,
+        "optimizer_steps": records[-1]["optimizer_steps"],
+        "resumed": resumed_from,
+        "device": plan.device,
+        "finished": time.time(),
+        "weights": {
+            name: {"file": f"weights/{path.name}", "sha256": file_sha256(path)}
+            for name, path in (("best", run.best), ("last", run.last))
+        },
+        "initial_weights": {
+            "name": weights.name if weights else "scratch",
+            "sha256": file_sha256(weights) if weights else None,
+        },
+        "teacher": _teacher(teacher_run),
+    }
+    write_json(run.result("train"), document)
+    return document
+
+
+def _fit(trainer: Any, settings: Settings, weights: Path | None) -> None:
+    import torch
+
+    try:
+        trainer.train()
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingFailed(
+            f"the GPU is out of memory with batch {settings.train.batch} at imgsz {settings.train.imgsz}. "
+            f"Set a smaller train.batch, e.g. --set train.batch={max(1, settings.train.batch // 2)}."
+        ) from error
+    except ValueError as error:
+        if "BatchNorm" not in str(error):
+            raise
+        raise TrainingFailed(
+            "the last batch of an epoch would hold a single image, too little for batch normalisation at this imgsz. "
+            "Choose another train.batch."
+        ) from error
+
+
+def stock_arguments(settings: Settings, device: str, run: RunDir, weights: Path | None) -> dict[str, Any]:
+    """Ultralytics' training arguments for these settings; what the recipe leaves open keeps Ultralytics' default."""
+    train, model = settings.train, settings.model
+    arguments = train.model_dump(exclude_none=True) | settings.augment.model_dump()
+    arguments |= {
+        "task": "detect",
+        "mode": "train",
+        "data": settings.data.dataset,
+        "device": device,
+        "save_dir": str(run.root),
+        "exist_ok": True,
+        "plots": False,
+        "verbose": False,
+        "deterministic": True,
+        "val": True,
+        "save": True,
+    }
+    if weights is None:
+        return arguments | {"model": f"{architecture(settings)}.yaml", "pretrained": False}
+    if model.arch is not None and model.arch != weights.stem:
+        return arguments | {"model": f"{model.arch}.yaml", "pretrained": str(weights)}
+    return arguments | {"model": str(weights)}
+
+
+def architecture(settings: Settings) -> str:
+    """The network's name, e.g. `yolov8n`.
+
+    Raises:
+        WeightsError: neither `model.arch` nor the name of the weights tells it.
+    """
+    if settings.model.arch is not None:
+        return settings.model.arch
+    stem = Path(settings.model.weights).stem
+    if not stem.startswith(("yolov8", "yolo11", "yolo26")):
+        raise WeightsError(
+            f"model.weights: {settings.model.weights} does not say which network it is. Add model.arch, e.g. yolov8n."
+        )
+    return stem
+
+
+def _teacher(run: RunDir | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    recorded = run.read_result("train")["weights"]["best"]["sha256"]
+    return {"recipe": run.recipe, "run": str(run.root), "weights_sha256": recorded}

@@ -1,0 +1,112 @@
+"""What a run says of itself while it runs: steps.jsonl, epochs.jsonl, results.csv. Formats: docs/run-files.md."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import IO, Any
+
+from recipebox.errors import storage_errors
+from recipebox.run_dir import RunDir, atomic_writer, write_text
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a half-written last line is left out. Empty where there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                document = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            lines.append(document)
+    return lines
+
+
+def finite(values: dict[str, Any]) -> dict[str, float]:
+    """Plain numbers, those that are not finite left out: a number is measured or it is absent."""
+    numbers = {key: float(value) for key, value in values.items()}
+    return {key: value for key, value in numbers.items() if math.isfinite(value)}
+
+
+class Telemetry:
+    """Appends to the run's records; on resume forgets what came after the checkpoint.
+
+    Args:
+        run: the run folder.
+        epoch: epochs that count as done; later records are dropped.
+    """
+
+    def __init__(self, run: RunDir, epoch: int = 0) -> None:
+        self._run = run
+        self._epochs = [line for line in read_json_lines(run.epochs) if line["epoch"] <= epoch]
+        steps = [line for line in read_json_lines(run.steps) if line["epoch"] <= epoch]
+        for path, lines in ((run.epochs, self._epochs), (run.steps, steps)):
+            write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+        self._write_results_csv()
+        with storage_errors(run.steps):
+            self._steps: IO[str] = open(run.steps, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+
+    @property
+    def seconds(self) -> float:
+        """Training time of the epochs on record."""
+        return float(sum(line["seconds"] for line in self._epochs))
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        return list(self._epochs)
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Record a batch."""
+        with storage_errors(self._run.steps):
+            self._steps.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Record an epoch and bring results.csv up to date."""
+        with storage_errors(self._run.steps):
+            self._steps.flush()
+        self._epochs.append(record)
+        with storage_errors(self._run.epochs), open(self._run.epochs, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._write_results_csv()
+
+    def close(self) -> None:
+        """Flush and close; nothing may be recorded afterwards."""
+        with storage_errors(self._run.steps):
+            self._steps.close()
+
+    def _write_results_csv(self) -> None:
+        if not self._epochs:
+            self._run.results_csv.unlink(missing_ok=True)
+            return
+        rows = _results_rows(self._epochs)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        with atomic_writer(self._run.results_csv, "w") as file:
+            file.write(",".join(columns) + "\n")
+            for row in rows:
+                file.write(",".join(f"{row[key]:.6g}" if key in row else "" for key in columns) + "\n")
+
+
+_METRIC_COLUMNS = {
+    "precision": "metrics/precision(B)",
+    "recall": "metrics/recall(B)",
+    "mAP50": "metrics/mAP50(B)",
+    "mAP50-95": "metrics/mAP50-95(B)",
+}
+
+
+def _results_rows(epochs: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Ultralytics' columns; what was not measured (a validation value of a training-only loss) stays empty."""
+    rows, elapsed = [], 0.0
+    for line in epochs:
+        elapsed += line["seconds"]
+        row: dict[str, float] = {"epoch": line["epoch"], "time": elapsed}
+        row |= {f"train/{key}": value for key, value in line["train"].items()}
+        row |= {column: line["val"][key] for key, column in _METRIC_COLUMNS.items() if key in line["val"]}
+        row |= {f"val/{key}": value for key, value in line["val"].items() if key not in _METRIC_COLUMNS}
+        row |= {f"lr/pg{index}": value for index, value in enumerate(line["lr_groups"])}
+        rows.append(row)
+    return rows

@@ -1,0 +1,352 @@
+"""The only file that touches Ultralytics' trainer internals. tests/train/test_contract.py guards each of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from recipebox.data.detection_set import DetectionSet
+from recipebox.data.views import DeployedViews, TrainingViews, ViewLoader, seed_everything
+from recipebox.errors import RecipeboxError, TrainingFailed, WeightsError
+from recipebox.progress import Progress
+from recipebox.run_dir import RunDir, atomic_writer
+from recipebox.techniques.base import Technique, innermost
+from recipebox.train.checkpoint import load_checkpoint, save_checkpoint
+from recipebox.train.telemetry import Telemetry, finite
+from recipebox.ultralytics_setup import import_ultralytics
+
+import_ultralytics()
+
+from ultralytics import __version__ as ultralytics_version  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.utils import DEFAULT_CFG_KEYS  # noqa: E402
+from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
+
+# Arguments that name places on this machine; they do not belong into weights that ship.
+_PLACES = {"data", "model", "project", "name", "save_dir", "cfg", "pretrained"}
+_METRICS = {
+    "metrics/precision(B)": "precision",
+    "metrics/recall(B)": "recall",
+    "metrics/mAP50(B)": "mAP50",
+    "metrics/mAP50-95(B)": "mAP50-95",
+}
+
+
+class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
+    """Ultralytics' detection trainer with repeatable views, exact resume, techniques and telemetry.
+
+    It is its own `TrainingContext`: techniques see `model`, `ema`, `step`, ... of it.
+
+    Args:
+        arguments: Ultralytics' training arguments.
+        run: where everything is written.
+        detection_set: checked data.
+        techniques: in the order they act.
+        resume: go on from the run's state.pt, where there is one.
+    """
+
+    def __init__(
+        self,
+        arguments: dict[str, Any],
+        run: RunDir,
+        detection_set: DetectionSet,
+        techniques: list[Technique],
+        *,
+        resume: bool = False,
+    ) -> None:
+        self.run_dir, self.detection_set, self.techniques = run, detection_set, techniques
+        self._in_batch = False
+        self._accumulate = 1
+        self._pending = 0  # batches whose gradients wait for the next optimizer step
+        self._numbers: dict[str, float] = {}
+        self._gradients: dict[str, torch.Tensor] | None = None
+        self.step = self.optimizer_steps = 0
+        self.best_epoch: int | None = None
+        self._pipeline_built = False
+        self._state: dict[str, Any] | None = None
+        super().__init__(overrides=arguments)
+        # Stock callbacks are trackers and plots; what acts here are methods, see run_callbacks.
+        self.callbacks: dict[str, list[Any]] = defaultdict(list)
+        if resume and run.checkpoint.exists():
+            self._state = load_checkpoint(run.checkpoint, self.device)
+        self.telemetry = Telemetry(run, self._state["epoch"] if self._state else 0)
+
+    # -- what techniques see -------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.detection_set.names
+
+    @property
+    def total_steps(self) -> int:
+        return len(self.train_loader) * int(self.epochs)
+
+    @property
+    def training(self) -> bool:
+        return bool(self.model.training)
+
+    def record(self, key: str, value: float) -> None:
+        self._numbers[key] = value
+
+    def setup_model(self) -> Any:
+        try:
+            return super().setup_model()
+        except RecipeboxError:
+            raise
+        except Exception as error:  # unpickling what is no checkpoint raises anything
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WeightsError(
+                f"{self.args.model}: no network can be built from this file ({reason}). "
+                "Give model.weights a detector's .pt of Ultralytics, or `scratch`."
+            ) from error
+
+    # -- data ----------------------------------------------------------------------------------------------------
+
+    def get_dataset(self) -> dict[str, Any]:
+        names = dict(enumerate(self.detection_set.names))
+        return {"names": names, "nc": len(names), "channels": 3, "train": "train", "val": "val", "path": ""}
+
+    def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> ViewLoader:
+        seed, workers, cuda = int(self.args.seed), int(self.args.workers), self.device.type == "cuda"
+        split = self.detection_set.train if mode == "train" else self.detection_set.val
+        if mode == "train":
+            dataset: Any = TrainingViews(split, self.names, self.args, seed=seed, epochs=int(self.epochs))
+        else:
+            dataset = DeployedViews(split, self.names, int(self.args.imgsz))
+        shuffle = seed if mode == "train" else None
+        return ViewLoader(dataset, batch=batch_size, workers=workers, seed=shuffle, pin_memory=cuda)
+
+    def _build_train_pipeline(self) -> None:
+        if self._pipeline_built:
+            # Stock halves the batch and goes on, which would silently train another recipe.
+            raise TrainingFailed(
+                f"out of memory with batch {self.args.batch} at imgsz {self.args.imgsz}. "
+                "Set a smaller train.batch (or train.imgsz), e.g. --set train.batch="
+                f"{max(1, int(self.args.batch) // 2)}."
+            )
+        super()._build_train_pipeline()
+        self._pipeline_built = True
+
+    def _close_dataloader_mosaic(self) -> None:
+        """Nothing to do: a view knows from its epoch whether mosaic is closed."""
+
+    # -- stepping ------------------------------------------------------------------------------------------------
+
+    @property
+    def accumulate(self) -> int:
+        """Batches to an optimizer step. Within a batch it reads 1, so that the stock loop asks for a step after each
+        and the counting is ours: the stock counter is a local variable that a resumed run could not set."""
+        return 1 if self._in_batch else self._accumulate
+
+    @accumulate.setter
+    def accumulate(self, value: int) -> None:
+        self._accumulate = int(value)
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        prepared: dict[str, Any] = super().preprocess_batch(batch)
+        if self.model.training:
+            self._in_batch = True
+        return prepared
+
+    def optimizer_step(self) -> None:
+        self._pending += 1
+        if self._pending < self._accumulate:
+            return
+        self._pending = 0
+        self.optimizer_steps += 1
+        super().optimizer_step()
+
+    # -- the loop's events ---------------------------------------------------------------------------------------
+
+    def run_callbacks(self, event: str) -> None:
+        handler = getattr(self, f"_{event}", None)
+        if handler is not None:
+            handler()
+
+    def _on_pretrain_routine_end(self) -> None:
+        model = unwrap_model(self.model)
+        criterion = model.init_criterion()
+        for technique in self.techniques:
+            technique.on_setup(self)
+            criterion = technique.wrap_criterion(criterion)
+        model.criterion = criterion
+        if self._state is not None:
+            self._restore(self._state)
+            self._state = None
+
+    def _on_train_start(self) -> None:
+        done = len(self.train_loader) * int(self.start_epoch)
+        self._progress = Progress("training", self.total_steps, completed=done)
+        self._progress.__enter__()
+
+    def _on_train_epoch_start(self) -> None:
+        self.train_loader.set_epoch(int(self.epoch))
+        self._epoch_began = time.monotonic()
+        if self._gradients is not None:
+            for name, parameter in unwrap_model(self.model).named_parameters():
+                if name in self._gradients:
+                    parameter.grad = self._gradients[name].to(parameter.device)
+            self._gradients = None
+
+    def _on_train_batch_start(self) -> None:
+        self.step += 1
+        self._numbers = {}
+        # What is random in a step (multi-scale, dropout) depends on the step alone, not on the loader's workers.
+        seed_everything(int(self.args.seed), self.step, 1)
+
+    def _on_train_batch_end(self) -> None:
+        self._in_batch = False
+        losses = {key: float(value) for key, value in self.loss_items.items()}
+        epoch = int(self.epoch) + 1
+        if not all(math.isfinite(value) for value in losses.values()):
+            bad = ", ".join(f"{key} = {value}" for key, value in losses.items() if not math.isfinite(value))
+            raise TrainingFailed(
+                f"the loss is no longer finite at step {self.step} (epoch {epoch}): {bad}. "
+                "Lower train.lr0, lengthen train.warmup_epochs, or switch train.amp off."
+            )
+        for technique in self.techniques:
+            technique.on_step(self)
+        learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        record = {"step": self.step, "epoch": epoch, "loss": losses, "lr": learning_rate}
+        self.telemetry.step({**record, "techniques": finite(self._numbers)})
+        shown = " ".join(f"{key.removesuffix('_loss')} {value:.2f}" for key, value in losses.items())
+        self._progress.update(1, info=f"epoch {epoch}/{int(self.epochs)} {shown}")
+
+    def _on_train_epoch_end(self) -> None:
+        self._in_batch = False
+        for technique in self.techniques:
+            technique.on_epoch_end(self)
+
+    def _on_fit_epoch_end(self) -> None:
+        epoch = int(self.epoch) + 1
+        trained = {key: float(value) for key, value in self.tloss.items()}
+        measured = {_METRICS.get(key, key.removeprefix("val/")): value for key, value in self.metrics.items()}
+        # A loss of training only (distillation) is not computed in validation; stock reports it as 0.
+        stock = set(innermost(unwrap_model(self.model).criterion).loss_names) if self._has_loss_names() else None
+        kept = {k: v for k, v in measured.items() if k in _METRICS.values() or stock is None or k in stock}
+        rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        record = {
+            "epoch": epoch,
+            "step": self.step,
+            "optimizer_steps": self.optimizer_steps,
+            "seconds": time.monotonic() - self._epoch_began,
+            "train": finite(trained),
+            "val": finite(kept),
+            "lr": rates[0],
+            "lr_groups": rates,
+            "best": self.best_epoch == epoch,
+            "techniques": finite(self._numbers),
+        }
+        self.telemetry.epoch(record)
+        save_checkpoint(self.run_dir.checkpoint, self._checkpoint())
+
+    def _has_loss_names(self) -> bool:
+        return hasattr(innermost(unwrap_model(self.model).criterion), "loss_names")
+
+    def _teardown(self) -> None:
+        self.telemetry.close()
+        progress = getattr(self, "_progress", None)
+        if progress is not None:
+            progress.__exit__(None, None, None)
+        for loader in (getattr(self, "train_loader", None), getattr(self, "test_loader", None)):
+            if loader is not None:
+                loader.close()
+
+    # -- validation, files ---------------------------------------------------------------------------------------
+
+    def validate(self) -> tuple[Any, Any]:
+        before = self.best_fitness
+        metrics, fitness = super().validate()
+        if before is None or fitness >= before:  # a tie goes to the later epoch
+            self.best_epoch = int(self.epoch) + 1
+        return metrics, fitness
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """results.csv is written by the telemetry, whole, after every epoch."""
+
+    def save_model(self) -> bool:
+        """weights/last.pt, and weights/best.pt where this epoch is the best so far: stock models in float32 that load
+        without this package, without optimizer, dates or paths, so that equal runs give equal files."""
+        model = deepcopy(self.ema.ema).float().to("cpu", memory_format=torch.contiguous_format)
+        model.criterion = None
+        arguments = {k: v for k, v in vars(self.args).items() if k in DEFAULT_CFG_KEYS and k not in _PLACES}
+        model.args = arguments
+        for parameter in model.parameters():
+            parameter.requires_grad = False
+        document = {
+            "epoch": -1,
+            "best_fitness": None,
+            "model": model,
+            "ema": None,
+            "updates": None,
+            "optimizer": None,
+            "train_args": arguments,
+            "train_metrics": {},
+            "train_results": {},
+            "date": None,
+            "version": ultralytics_version,
+            "license": "AGPL-3.0",
+        }
+        targets = [self.run_dir.last, *([self.run_dir.best] if self.best_epoch == int(self.epoch) + 1 else [])]
+        for path in targets:
+            with atomic_writer(path) as file:
+                torch.save(document, file)
+        return True
+
+    def final_eval(self) -> None:
+        """The evaluate stage does this, on the test split."""
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Stock reloads half-precision averages and tries again; a run that cannot be repeated is stopped instead."""
+        if self.fitness is not None and not math.isfinite(float(self.fitness)):
+            raise TrainingFailed(f"validation gives no finite number at epoch {epoch + 1}. Lower train.lr0.")
+        return False
+
+    # -- resume --------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> dict[str, Any]:
+        model = unwrap_model(self.model)
+        waiting = self._pending > 0
+        gradients = {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None}
+        fitness = None if self.best_fitness is None else float(self.best_fitness)
+        stopper = {"best_fitness": float(self.stopper.best_fitness), "best_epoch": int(self.stopper.best_epoch)}
+        return {
+            "epoch": int(self.epoch) + 1,
+            "step": self.step,
+            "optimizer_steps": self.optimizer_steps,
+            "pending": self._pending,
+            "model": model.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "ema_updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "gradients": gradients,
+            "best_fitness": fitness,
+            "best_epoch": self.best_epoch,
+            "stopper": {**stopper, "possible_stop": bool(self.stopper.possible_stop)},
+            "criterion_updates": getattr(innermost(model.criterion), "updates", None),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        model = unwrap_model(self.model)
+        model.load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["ema"])
+        self.ema.updates = state["ema_updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self._gradients = state["gradients"]
+        self._pending, self.step = state["pending"], state["step"]
+        self.optimizer_steps = state["optimizer_steps"]
+        self.best_fitness, self.best_epoch = state["best_fitness"], state["best_epoch"]
+        self.stopper.__dict__.update(state["stopper"])
+        if state["criterion_updates"]:
+            criterion = innermost(model.criterion)
+            criterion.updates = state["criterion_updates"] - 1
+            criterion.update()
+        self.start_epoch = state["epoch"]
+        self.scheduler.last_epoch = self.start_epoch - 1

@@ -1,0 +1,200 @@
+"""Every Ultralytics internal that recipebox relies on. After an upgrade, these fail first and say what moved."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from recipebox.ultralytics_setup import import_ultralytics
+
+import_ultralytics()
+
+from ultralytics.data import augment  # noqa: E402
+from ultralytics.data.base import BaseDataset  # noqa: E402
+from ultralytics.data.dataset import YOLODataset  # noqa: E402
+from ultralytics.engine import trainer as engine  # noqa: E402
+from ultralytics.engine.trainer import BaseTrainer  # noqa: E402
+from ultralytics.engine.validator import BaseValidator  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+from ultralytics.utils.loss import E2ELoss, v8DetectionLoss  # noqa: E402
+from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA  # noqa: E402
+
+
+def source(thing: Any) -> str:
+    """The code without white space, so that only its order counts."""
+    return re.sub(r"\s+", "", inspect.getsource(thing))
+
+
+def assert_in_order(thing: Any, *parts: str) -> None:
+    text, position = source(thing), 0
+    for part in parts:
+        found = text.find(re.sub(r"\s+", "", part), position)
+        assert found >= 0, f"{thing.__qualname__} no longer has `{part}` after the parts before it"
+        position = found + 1
+
+
+def test_loop_events_come_in_the_order_the_trainer_counts_on() -> None:
+    assert_in_order(
+        BaseTrainer._do_train,
+        'self.run_callbacks("on_train_start")',
+        "self.optimizer.zero_grad()",
+        'self.run_callbacks("on_train_epoch_start")',
+        "self.scheduler.step()",
+        'self.run_callbacks("on_train_batch_start")',
+        "self.accumulate = max(1, int(np.interp(ni, xi, [1, acc0]).round()))",
+        "self.preprocess_batch(batch)",
+        "self.scaler.scale(self.loss).backward()",
+        "if ni - last_opt_step >= self.accumulate:",
+        "self.optimizer_step()",
+        'self.run_callbacks("on_train_batch_end")',
+        ".criterion.update()",
+        'self.run_callbacks("on_train_epoch_end")',
+        "self.validate()",
+        "self._handle_nan_recovery(epoch)",
+        "self.save_metrics(",
+        "self.save_model()",
+        'self.run_callbacks("on_fit_epoch_end")',
+        "self.final_eval()",
+    )
+
+
+def test_nominal_accumulation_is_read_once_before_the_loop() -> None:
+    assert (
+        source(BaseTrainer._do_train).count("acc0=self.accumulate") == 2
+    )  # the second one after running out of memory
+    assert_in_order(BaseTrainer._do_train, "acc0 = self.accumulate", "while True:")
+
+
+def test_setup_ends_after_the_average_was_copied() -> None:
+    assert_in_order(
+        BaseTrainer._setup_train,
+        "self._build_train_pipeline()",
+        "self.validator = self.get_validator()",
+        "self.ema = ModelEMA(self.model)",
+        "self.stopper, self.stop = EarlyStopping(",
+        "self.resume_training(ckpt)",
+        "self.scheduler.last_epoch = self.start_epoch - 1",
+        'self.run_callbacks("on_pretrain_routine_end")',
+    )
+
+
+def test_running_out_of_memory_rebuilds_the_pipeline() -> None:
+    """The trainer turns that second call into an error, because stock would go on with half the batch."""
+    assert_in_order(BaseTrainer._do_train, "Reducing to batch=", "self._build_train_pipeline()")
+
+
+def test_teardown_runs_whatever_happens() -> None:
+    assert_in_order(BaseTrainer.train, "try:", "finally:", 'self.run_callbacks("teardown")')
+
+
+def test_warmup_starts_with_one_batch_a_step() -> None:
+    assert_in_order(BaseTrainer._do_train, "last_opt_step = -1", "if nw and ni <= nw:")
+
+
+def test_best_is_decided_by_mean_average_precision() -> None:
+    from ultralytics.utils.metrics import Metric
+
+    metric = Metric()
+    metric.mean_results = lambda: [0.0, 0.0, 0.3, 0.7]  # type: ignore[method-assign]
+    assert metric.fitness() == pytest.approx(0.7)
+
+
+def test_criterion_hook() -> None:
+    assert_in_order(
+        DetectionModel.loss,
+        'if getattr(self, "criterion", None) is None:',
+        "self.criterion = self.init_criterion()",
+        "preds = self.forward(batch",
+    )
+    assert_in_order(v8DetectionLoss.loss, "return loss * batch_size, loss_detach")
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml"])
+def test_training_predictions(name: str) -> None:
+    model = DetectionModel(name, nc=3, verbose=False).train()
+    predictions = model(torch.zeros(2, 3, 64, 64))
+    assert predictions["scores"].shape == (2, 3, 84)
+    assert predictions["boxes"].shape == (2, 4 * 16, 84)
+    output = model.eval()(torch.zeros(2, 3, 64, 64))
+    assert isinstance(output, tuple) and output[0].shape == (2, 7, 84)
+
+
+def test_training_predictions_of_an_nms_free_head() -> None:
+    model = DetectionModel("yolo26n.yaml", nc=3, verbose=False).train()
+    predictions = model(torch.zeros(2, 3, 64, 64))
+    assert set(predictions) == {"one2many", "one2one"}
+    assert predictions["one2one"]["scores"].shape == (2, 3, 84)
+    assert model.model[-1].reg_max == 1
+    model.args = type("Args", (), {"box": 7.5, "cls": 0.5, "dfl": 1.5, "epochs": 5})()
+    criterion = model.init_criterion()
+    assert isinstance(criterion, E2ELoss)
+    assert (criterion.o2m, criterion.updates) == (0.8, 0)
+    criterion.updates = 3
+    criterion.update()
+    replayed, stepped = criterion.o2m, model.init_criterion()
+    for _ in range(4):
+        stepped.update()
+    assert replayed == stepped.o2m
+
+
+def test_moving_average() -> None:
+    average = ModelEMA(torch.nn.Linear(1, 1))
+    average.decay = lambda updates: 0.0
+    live = torch.nn.Linear(1, 1)
+    average.update(live)
+    assert torch.equal(average.ema.weight, live.weight)
+    assert_in_order(ModelEMA.update, "self.updates += 1", "d = self.decay(self.updates)")
+
+
+def test_early_stopping_state() -> None:
+    stopper = EarlyStopping(patience=0)
+    assert stopper.patience == float("inf")
+    assert {"best_fitness", "best_epoch", "possible_stop", "patience"} == set(vars(stopper))
+
+
+def test_mosaic_draws_from_the_buffer() -> None:
+    assert_in_order(augment.Mosaic.get_indexes, "random.choices(list(self.dataset.buffer), k=self.n - 1)")
+    assert_in_order(
+        BaseDataset.load_image,
+        "self.buffer.append(i)",
+        "len(self.buffer) >= self.max_buffer_length",
+        "self.buffer.pop(0)",
+    )
+
+
+def test_data_set_hooks() -> None:
+    assert_in_order(
+        BaseDataset.__init__,
+        "self.im_files = self.get_img_files(self.img_path)",
+        "self.labels = self.get_labels()",
+        "self.buffer = []",
+        "self.transforms = self.build_transforms(",
+    )
+    assert_in_order(BaseDataset.__getitem__, "self.transforms(self.get_image_and_label(index))")
+    for name in ("mosaic", "mixup", "cutmix", "copy_paste"):
+        assert f"hyp.{name}=0.0" in source(YOLODataset.close_mosaic)
+    assert source(YOLODataset.close_mosaic).count("=0.0") == 4, "closing mosaic now closes something else too"
+
+
+def test_validator_reads_what_the_deployed_views_give() -> None:
+    assert_in_order(BaseValidator.get_model, "trainer.ema.ema")
+    assert_in_order(BaseValidator.__call__, "model.loss(batch, preds)[1].items()", "self.loss[k] += v")
+
+
+def test_reaching_out_is_off() -> None:
+    from ultralytics import utils
+    from ultralytics.utils import SETTINGS, checks
+    from ultralytics.utils.callbacks import base
+
+    assert utils.AUTOINSTALL is False
+    assert utils.is_online() is False
+    assert SETTINGS["sync"] is False
+    assert "recipebox-ultralytics-" in str(checks.USER_CONFIG_DIR)
+    assert base.add_integration_callbacks.__module__ == "recipebox.ultralytics_setup"
+    assert engine.check_amp(torch.nn.Linear(1, 1)) is False
+    assert_in_order(BaseTrainer._setup_train, "check_amp(self.model)")
+    assert_in_order(BaseTrainer.__init__, "callbacks.add_integration_callbacks(self)")
