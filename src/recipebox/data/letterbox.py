@@ -88,7 +88,7 @@ def letterbox(image_bgr: NDArray[np.uint8], imgsz: int) -> tuple[NDArray[np.uint
     place, (placed_width, placed_height) = placement((height, width), imgsz)
     resized = image_bgr
     if (width, height) != (placed_width, placed_height):
-        resized = cv2.resize(image_bgr, (placed_width, placed_height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        resized = cv2.resize(image_bgr, (placed_width, placed_height), interpolation=cv2.INTER_LINEAR)
     if (placed_width, placed_height) == (imgsz, imgsz):
         return (resized.copy() if resized is image_bgr else resized), place
     canvas = np.full((imgsz, imgsz, 3), PADDING, dtype=np.uint8)
@@ -129,4 +129,5 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             f"{path}: not an image that can be decoded ({encoded.size} bytes). "
             "Replace it with a whole JPEG, PNG, BMP or TIFF, or take it out of the data set."
         )
-    return image  # type: ignore[return-value]
+    decoded: NDArray[np.uint8] = image
+    return decoded

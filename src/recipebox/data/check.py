@@ -1,0 +1,181 @@
+"""Every image is decoded to its last line once, before anything is trained on it, and hashed on the way.
+
+OpenCV returns a truncated JPEG as an image with a grey rest, so a half-copied data set would train without a word.
+Pillow refuses it. Decoding 1,500 boards takes seconds, so the outcome is remembered by (path, size, mtime).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipebox.data.detection_set import DetectionSet, Split
+from recipebox.data.places import cache_root
+from recipebox.errors import DataError, RecipeboxError
+from recipebox.run_dir import write_json
+
+MAX_LISTED = 20
+_MEMORY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that decodes completely."""
+
+    path: Path
+    sha256: str
+    width: int
+    height: int
+
+
+def check_images(images: Sequence[Path], description: str = "checking images") -> dict[Path, CheckedImage]:
+    """Decode every image completely, or look up that it was done before.
+
+    Raises:
+        DataError: images are missing, truncated or not images; up to 20 are named.
+    """
+    unique = list(dict.fromkeys(images))
+    memory_file = _memory_file(unique)
+    memory = _read_memory(memory_file)
+    checked: dict[Path, CheckedImage] = {}
+    problems: list[str] = []
+    stamps: dict[Path, list[int]] = {}
+    unknown: list[Path] = []
+    for path in unique:
+        try:
+            status = path.stat()
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+            continue
+        stamps[path] = [status.st_size, status.st_mtime_ns]
+        known = memory.get(str(path))
+        if known is not None and known[:2] == stamps[path]:
+            checked[path] = CheckedImage(path, known[2], known[3], known[4])
+        else:
+            unknown.append(path)
+    for outcome in _decode_all(unknown, description):
+        if isinstance(outcome, CheckedImage):
+            checked[outcome.path] = outcome
+        else:
+            problems.append(outcome)
+    if unknown:
+        _remember(memory_file, stamps, checked)
+    if problems:
+        raise DataError(
+            listed(
+                f"{len(problems)} of {len(unique)} images cannot be used",
+                problems,
+                "Replace these files (copy or unpack the data set again) or take them out, with their labels.",
+            )
+        )
+    return checked
+
+
+def set_sha256(names: Sequence[str], splits: Iterable[tuple[str, Split]], checked: dict[Path, CheckedImage]) -> str:
+    """The hash of a data set: class names, split membership and order, image bytes and boxes. Paths do not count."""
+    digest = hashlib.sha256(json.dumps(list(names)).encode())
+    for split_name, split in splits:
+        digest.update(f"\n{split_name} {len(split)}\n".encode())
+        for path, boxes in split:
+            digest.update(bytes.fromhex(checked[path].sha256))
+            digest.update(len(boxes).to_bytes(4, "little"))
+            digest.update(boxes.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def checked_set(
+    name: str, names: Sequence[str], train: Split, val: Split, test: Split, notes: Sequence[str] = ()
+) -> DetectionSet:
+    """A DetectionSet whose images all decode, with its hash.
+
+    Raises:
+        DataError: a split is empty, or images are spoiled.
+    """
+    splits = (("train", train), ("val", val), ("test", test))
+    for split_name, split in splits:
+        if not len(split):
+            raise DataError(f"{name}: the {split_name} split has no images. Put images there, or correct the lists.")
+    checked = check_images([path for _, split in splits for path in split.images], f"checking {name}")
+    return DetectionSet(
+        name, tuple(names), train, val, test, sha256=set_sha256(names, splits, checked), notes=tuple(notes)
+    )
+
+
+def listed(head: str, problems: Sequence[str], mend: str) -> str:
+    """A message with up to 20 problems, one a line, and the count of the rest."""
+    lines = [f"{head}:", *(f"  {problem}" for problem in problems[:MAX_LISTED])]
+    if len(problems) > MAX_LISTED:
+        lines.append(f"  … and {len(problems) - MAX_LISTED} more")
+    return "\n".join([*lines, mend])
+
+
+def _decode_all(paths: Sequence[Path], description: str) -> Iterable[CheckedImage | str]:
+    if not paths:
+        return
+    from PIL import ImageFile
+
+    from recipebox.progress import track
+
+    # Other packages set this for the whole process; with it Pillow, too, would fill a truncated image with grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    # Threads, not processes: Pillow and hashlib let go of the interpreter lock while they work.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        yield from track(pool.map(_decode, paths), description, total=len(paths))
+
+
+def _decode(path: Path) -> CheckedImage | str:
+    import io
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        return f"{path}: {error}"
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        # Pillow's message names the in-memory file, which tells nobody anything.
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        return f"{path}: {reason or type(error).__name__} ({_size(path)} bytes)"
+    return CheckedImage(path, hashlib.sha256(content).hexdigest(), width, height)
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _memory_file(images: Sequence[Path]) -> Path:
+    folders = "\n".join(sorted({str(path.parent) for path in images}))
+    return cache_root() / "checked" / f"{hashlib.sha256(folders.encode()).hexdigest()[:16]}.json"
+
+
+def _read_memory(path: Path) -> dict[str, list[Any]]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["version"] != _MEMORY_VERSION:
+            return {}
+        images: dict[str, list[Any]] = document["images"]
+        return {name: entry for name, entry in images.items() if len(entry) == 5}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _remember(path: Path, stamps: dict[Path, list[int]], checked: dict[Path, CheckedImage]) -> None:
+    images = {
+        str(image.path): [*stamps[image.path], image.sha256, image.width, image.height] for image in checked.values()
+    }
+    # Only saves time: a cache that cannot be written must not stop a data set that can be read.
+    with suppress(RecipeboxError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"version": _MEMORY_VERSION, "images": images})

@@ -1,0 +1,211 @@
+"""Any folder in YOLO layout: read in place, strictly, and nothing is written into it."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipebox.errors import DataError
+
+if TYPE_CHECKING:
+    from recipebox.data.detection_set import DetectionSet
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+VAL_SHARE = 0.2
+"""Share of the images that becomes val where the folder has none."""
+
+_TEST_IS_VAL = "there is no test split: val serves as test, so the test numbers are not independent of model selection"
+
+
+@dataclass
+class Layout:
+    """What a YOLO folder says about itself, before any label is read."""
+
+    name: str
+    root: Path
+    names: tuple[str, ...]
+    train: list[Path]
+    val: list[Path]
+    test: list[Path]
+    notes: list[str] = field(default_factory=list)
+
+
+def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None, seed: int = 0) -> Layout:
+    """Read data.yaml and list the images; no image and no label is opened.
+
+    Args:
+        folder: the data set's folder, or its YAML file.
+        name: how the set is called; default: the folder's name.
+        names: class names, for a folder without data.yaml.
+        seed: for the validation split where the folder has none.
+
+    Raises:
+        DataError: no such folder, no or a spoiled data.yaml, no training images.
+    """
+    description, yaml_file, root = _description(folder, names)
+    class_names = tuple(names) if names is not None and yaml_file is None else _names(description, yaml_file or folder)
+    if isinstance(description.get("path"), str):
+        root = (root / description["path"]) if (root / description["path"]).is_dir() else root
+    splits = {}
+    for split, keys in {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}.items():
+        entry = next((description[key] for key in keys if description.get(key)), None)
+        if entry is None and yaml_file is None:
+            entry = next((f"images/{key}" for key in keys if (root / "images" / key).is_dir()), None)
+        splits[split] = _images(root, entry, yaml_file or folder)
+    layout = Layout(name or root.name, root, class_names, splits["train"], splits["val"], splits["test"])
+    if not layout.train:
+        raise DataError(
+            f"{yaml_file or folder}: no training images. `train:` in data.yaml names a folder of images or a list of "
+            "them, relative to data.yaml; without data.yaml they lie in images/train."
+        )
+    if not layout.val:
+        _split_off_val(layout, seed)
+    if not layout.test:
+        layout.test = list(layout.val)
+        layout.notes.append(_TEST_IS_VAL)
+    return layout
+
+
+def load(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None, seed: int = 0) -> DetectionSet:
+    """A folder in YOLO layout as a checked set.
+
+    Raises:
+        DataError: layout, labels or images are not in order; up to 20 problems are listed with file and line.
+    """
+    from recipebox.data.check import checked_set, listed
+    from recipebox.data.yolo_labels import LabelReader
+
+    layout = find_layout(folder, name=name, names=names, seed=seed)
+    reader = LabelReader(len(layout.names))
+    train, val, test = (reader.split(images) for images in (layout.train, layout.val, layout.test))
+    if reader.problems:
+        raise DataError(
+            listed(
+                f"{layout.root}: {len(reader.problems)} problems in the labels",
+                reader.problems,
+                "A line is `class x y width height`, the last four as fractions of the image, or `class x1 y1 x2 y2 …` "
+                f"for a polygon. Class numbers go from 0 to {len(layout.names) - 1} ({', '.join(layout.names[:8])}"
+                f"{', …' if len(layout.names) > 8 else ''}).",
+            )
+        )
+    if reader.without_label == len(reader.seen):
+        raise DataError(
+            f"{layout.root}: none of the {len(reader.seen)} images has a label file. The labels of images/a/b.jpg are "
+            "expected in labels/a/b.txt."
+        )
+    return checked_set(layout.name, layout.names, train, val, test, [*layout.notes, *reader.notes()])
+
+
+def _description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, Any], Path | None, Path]:
+    import yaml
+
+    if folder.is_file():
+        yaml_file: Path | None = folder
+    else:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder. Give a folder in YOLO layout, or the name of a known data set.")
+        found = [folder / stem for stem in ("data.yaml", "data.yml", "dataset.yaml") if (folder / stem).is_file()]
+        others = sorted(folder.glob("*.y*ml"))
+        yaml_file = found[0] if found else others[0] if len(others) == 1 else None
+    if yaml_file is None:
+        if names is None and not (folder / "classes.txt").is_file():
+            raise DataError(
+                f"{folder}: no data.yaml, so the class names are not known. Write one, e.g.\n"
+                "    names: [scratch, dent]\n    train: images/train\n    val: images/val"
+            )
+        return ({} if names is not None else {"names": _lines(folder / "classes.txt")}), None, folder.absolute()
+    try:
+        description = yaml.safe_load(yaml_file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{yaml_file}: not valid YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise DataError(f"{yaml_file}: {error.strerror}. Mend its permissions.") from None
+    if not isinstance(description, dict):
+        raise DataError(f"{yaml_file}: expected keys such as names, train and val.")
+    return description, yaml_file, yaml_file.parent.absolute()
+
+
+def _names(description: dict[str, Any], where: Path) -> tuple[str, ...]:
+    names = description.get("names")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise DataError(f"{where}: the keys of `names` must be the numbers 0 to {len(names) - 1}, each once.")
+        names = [names[index] for index in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{where}: `names` must list the class names, e.g. names: [scratch, dent].")
+    cleaned = tuple(str(name).strip() for name in names)
+    repeated = sorted({name for name in cleaned if cleaned.count(name) > 1 or not name})
+    if repeated:
+        raise DataError(f"{where}: class names must be there and differ; look at {', '.join(map(repr, repeated))}.")
+    if isinstance(description.get("nc"), int) and description["nc"] != len(cleaned):
+        raise DataError(f"{where}: nc is {description['nc']}, but `names` has {len(cleaned)} entries.")
+    return cleaned
+
+
+def _images(root: Path, entry: Any, where: Path) -> list[Path]:
+    if entry is None:
+        return []
+    if isinstance(entry, list):
+        return list(dict.fromkeys(path for part in entry for path in _images(root, part, where)))
+    if not isinstance(entry, str):
+        raise DataError(f"{where}: {entry!r} is not a folder, a list file or a list of those.")
+    path = root / entry
+    if not path.exists() and entry.startswith("../"):
+        # Exported sets often say ../train/images although data.yaml lies beside train/.
+        path = root / entry.removeprefix("../")
+    if path.is_dir():
+        return sorted(found for found in path.rglob("*") if found.suffix.lower() in IMAGE_SUFFIXES and found.is_file())
+    if path.is_file() and path.suffix == ".txt":
+        found = []
+        for line in _lines(path):
+            beside = path.parent / line
+            found.append(beside if beside.exists() else root / line)
+        return [Path(*item.parts) for item in dict.fromkeys(found)]
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        return [path]
+    raise DataError(f"{where}: {entry}: no such folder or list ({path}). Correct the path; it is relative to {root}.")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from None
+
+
+def group_of(image: Path) -> str:
+    """What an image shares with those that were taken beside it: its stem without what merely counts.
+
+    `cam2_000317.jpg` -> `cam2`; `board7_jpg.rf.0a1b2c.jpg` -> `board7_jpg` (augmented copies stay together).
+    """
+    stem = image.stem.partition(".rf.")[0]
+    return re.sub(r"[-_ .]*\d+$", "", stem) or stem[:-3] or stem
+
+
+def _split_off_val(layout: Layout, seed: int) -> None:
+    groups: dict[str, list[Path]] = {}
+    for image in layout.train:
+        groups.setdefault(group_of(image), []).append(image)
+    how = "file name groups"
+    if len(groups) < 5 or max(map(len, groups.values())) > len(layout.train) * (1 - VAL_SHARE):
+        # One long series: neighbours look alike, so it is cut into runs of consecutive files, not single ones.
+        size = max(1, min(10, len(layout.train) // 10))
+        groups = {str(start): layout.train[start : start + size] for start in range(0, len(layout.train), size)}
+        how = f"runs of {size} consecutive files"
+    order = sorted(groups)
+    random.Random(seed).shuffle(order)
+    chosen: set[Path] = set()
+    for group in order:
+        if len(chosen) + len(groups[group]) <= max(1, round(len(layout.train) * VAL_SHARE)) or not chosen:
+            chosen.update(groups[group])
+    if len(chosen) >= len(layout.train):
+        raise DataError(f"{layout.root}: too few images to split off a val set. Name one in data.yaml (`val:`).")
+    layout.val = [image for image in layout.train if image in chosen]
+    layout.train = [image for image in layout.train if image not in chosen]
+    layout.notes.append(
+        f"there is no val split: {len(layout.val)} training images serve as val, chosen by {how} with seed {seed}"
+    )
