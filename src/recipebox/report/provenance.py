@@ -1,0 +1,221 @@
+"""How the run came about: training, what changed the recipe, the lock, how to repeat it, and what it proves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from recipebox.report.compare import Peer, count_text, map_text, train_command
+from recipebox.report.markdown import bullets, code, escape, picture, shell, table
+from recipebox.report.results import absent
+from recipebox.report.source import Document, RunFacts
+
+if TYPE_CHECKING:
+    from recipebox.recipe.plan_record import Plan
+
+_MOST_LOCK_ROWS = 80
+_MOST_PROBLEMS = 30
+
+
+def training_section(facts: RunFacts, pictures: dict[str, bytes]) -> str:
+    """Numbers and curves of the training run."""
+    lines = ["## Training", ""]
+    items = _train_items(facts)
+    lines += [absent(facts, "train"), ""] if "train" in facts.absent else []
+    lines += [bullets(items), ""] if items else []
+    captions = (
+        (
+            "losses.png",
+            "Loss curves",
+            "Losses as Ultralytics shows them, per image; distillation terms are not validated.",
+        ),
+        (
+            "validation.png",
+            "Validation mAP over the epochs",
+            "Measured in training with images prepared as deployed; best.pt is the epoch with the best of these.",
+        ),
+        ("schedules.png", "Schedules", "What was in force at each step, read from the trainer, not from the recipe."),
+    )
+    for name, title, caption in captions:
+        if name in pictures:
+            lines += [picture(name, title, caption), ""]
+        else:
+            lines += [f"No picture of {title.lower()}: the run recorded nothing to draw it from.", ""]
+    return "\n".join(lines).rstrip()
+
+
+def _train_items(facts: RunFacts) -> list[str]:
+    train, epochs = facts.train, facts.epochs
+    items = []
+    if train:
+        weights = train.text("weights", "best", "sha256")
+        resumed = train.count("resumed")
+        seconds = train.number("seconds")
+        items.append(
+            f"{count_text(train.count('epochs'))} epochs, {count_text(train.count('optimizer_steps'))} optimizer steps"
+            + (f", {seconds / 60:.1f} minutes" if seconds is not None else "")
+            + (f", resumed {resumed} time(s)" if resumed else ", not interrupted" if resumed == 0 else "")
+        )
+        items.append(
+            f"best.pt is epoch {count_text(train.count('best_epoch'))}: validation mAP50 "
+            f"{map_text(train.number('val', 'mAP50'))}, mAP50-95 {map_text(train.number('val', 'mAP50-95'))}"
+            + (f", SHA-256 {code(weights)}" if weights else "")
+        )
+        items.append(_initial_weights(train.part("initial_weights")))
+        teacher = train.part("teacher")
+        if teacher:
+            sha = teacher.text("weights_sha256")
+            items.append(
+                f"teacher: {escape(teacher.text('recipe') or 'not recorded')}, weights "
+                + (code(sha) if sha else "not recorded")
+            )
+    times = [value for row in epochs if (value := row.number("seconds")) is not None]
+    if times:
+        items.append(f"an epoch took {median(times):.1f} s (median, validation included)")
+    if epochs:
+        last = epochs[-1]
+        decay = last.number("techniques", "ema/decay")
+        if decay is not None:
+            items.append(f"EMA decay in force at the end: {decay:.4f}")
+        if (rate := last.number("lr")) is not None:
+            items.append(f"learning rate at the end: {rate:.3g}")
+    return items
+
+
+def _initial_weights(weights: Document) -> str:
+    name, sha = weights.text("name"), weights.text("sha256")
+    if name is None:
+        return "initial weights: not recorded"
+    return f"initial weights: {escape(name)}" + (f", SHA-256 {code(sha)}" if sha else ", no file behind them")
+
+
+def curves_section(facts: RunFacts, pictures: dict[str, bytes]) -> str:
+    """PR curves."""
+    lines = ["## Precision and recall", ""]
+    if "pr.png" in pictures:
+        caption = (
+            "A curve shows what any other threshold would buy; the dot is the threshold chosen on validation. "
+            "Escapes fall to the right, overkill falls upwards."
+        )
+        lines.append(picture("pr.png", "Precision-recall curves per class", caption))
+    elif "evaluate" in facts.absent:
+        lines.append(absent(facts, "evaluate"))
+    else:
+        lines.append(
+            f"No curves in evaluate.json that can be drawn; `recipebox evaluate {facts.folder}` measures them."
+        )
+    return "\n".join(lines)
+
+
+def changes_section(facts: RunFacts) -> str:
+    """What the profile, fallbacks and the command line changed, and the plan's warnings."""
+    lines = ["## What the profile and fallbacks changed", ""]
+    if facts.plan is None:
+        return "\n".join([*lines, "plan.yaml cannot be read, so this is not known (see *Warnings*)."])
+    if facts.plan.changes:
+        rows = [[code(c.path), _value(c.before), _value(c.after), escape(c.by)] for c in facts.plan.changes]
+        lines.append(table(["setting", "recipe", "this run", "changed by"], rows, left=4))
+    else:
+        lines.append("Nothing: the recipe ran as it is written.")
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    return "not set" if value is None else code(value, 120)
+
+
+def warnings_section(facts: RunFacts, notes: Sequence[str]) -> str:
+    """The plan's warnings, notes of the data set, and everything wrong with the files of the run."""
+    plan_warnings = list(facts.plan.warnings) if facts.plan is not None else []
+    for teacher in facts.plan.teachers if facts.plan is not None else ():
+        plan_warnings += [f"teacher {teacher.name}: {text}" for text in teacher.warnings]
+    items = [escape(text, 600) for text in (*plan_warnings, *notes, *facts.problems)]
+    if len(items) > _MOST_PROBLEMS:
+        items = [*items[:_MOST_PROBLEMS], f"and {len(items) - _MOST_PROBLEMS} more of the kind"]
+    return "\n".join(["## Warnings", "", bullets(items) if items else "None."])
+
+
+def lock_section(facts: RunFacts) -> str:
+    """Versions and hashes."""
+    lines = ["## Lock", ""]
+    if not facts.lock:
+        lines.append("lock.json is missing or cannot be read: the versions of this run are not recorded.")
+        return "\n".join(lines)
+    rows = [[code(key), code(value, 90)] for key, value in _flat(facts.lock.content)]
+    if len(rows) > _MOST_LOCK_ROWS:
+        lines += [f"The first {_MOST_LOCK_ROWS} of {len(rows)} entries; lock.json holds all.", ""]
+    lines.append(table(["what", "hash or version"], rows[:_MOST_LOCK_ROWS], left=2))
+    return "\n".join(lines)
+
+
+def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of everything in a nested document; settings, which plan.yaml shows, are left out."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key != "settings":
+                yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, list) and any(isinstance(value, dict | list) for value in content):
+        for number, value in enumerate(content):
+            yield from _flat(value, f"{prefix}[{number}]")
+    else:
+        yield prefix, ", ".join(map(str, content)) if isinstance(content, list) else content
+
+
+def repeat_section(facts: RunFacts, others: Sequence[Peer]) -> str:
+    """The commands that make this run again."""
+    lines = ["## How to repeat it", ""]
+    if facts.plan is None:
+        return "\n".join([*lines, "Not known: plan.yaml cannot be read."])
+    plan = facts.plan
+    commands = ["# the same settings, a new run", _train_words(plan)]
+    commands += ["# the same lock, and says whether the result is the same", f"recipebox train --locked {facts.folder}"]
+    commands.append("# the stages of this run, each by itself")
+    commands += [f"recipebox {stage} {facts.folder}" for stage in ("evaluate", "export", "bench", "report")]
+    wanted = [peer.recipe for peer in others if peer.role == "baseline"]
+    if wanted:
+        commands.append("# what it is compared with")
+        commands += [train_command(shlex.quote(recipe), plan.profile) for recipe in dict.fromkeys(wanted)]
+    where = (
+        "Data and weights are found through `RECIPEBOX_DATA` and `RECIPEBOX_WEIGHTS`; their hashes are in the lock. "
+        "Run folders are given as in the default place, `runs/`; with `RECIPEBOX_RUNS` set they lie there."
+    )
+    return "\n".join([*lines, shell(commands), "", where])
+
+
+def _train_words(plan: Plan) -> str:
+    """The command line of `plan`: its recipe, profile and --set values."""
+    built_in = Path(plan.source).parent.name == "recipes"
+    words = ["recipebox", "train", shlex.quote(plan.name if built_in else str(plan.source))]
+    words += ["--profile", shlex.quote(str(plan.profile))] if plan.profile else []
+    for change in plan.changes:
+        if "--set" in str(change.by):
+            words += ["--set", shlex.quote(f"{change.path}={change.after}")]
+    return " ".join(words)
+
+
+def proof_section(facts: RunFacts, others: Sequence[Peer]) -> str:
+    """What one seed does and does not prove."""
+    images = facts.evaluate.count("test", "images")
+    seed = facts.plan.settings.train.seed if facts.plan is not None else None
+    seen = f" the {images} test images" if images is not None else " the test images"
+    items = [
+        f"**It does show** that this recipe runs from data to a timed file, and how accurate and how fast this one "
+        f"file is on{seen}, prepared as they are deployed.",
+        "**It does not show** how another seed would have done"
+        + (f" (this was seed {seed})" if seed is not None else "")
+        + ". Repeats of one detector that differ in nothing but the seed commonly spread by about one point of mAP50 "
+        "to either side, more on short runs.",
+        "**It does not show** boards of another product, camera or light than the test split's.",
+    ]
+    compared = [peer for peer in others if not peer.reason and peer.facts is not None and peer.role == "baseline"]
+    if compared:
+        names = ", ".join(escape(peer.recipe) for peer in compared)
+        items.append(
+            f"**The difference to {names}** is one pair of runs. With the same seed both saw the same views of the "
+            "same images, which takes away part of the noise, not all of it. A difference below about 0.02 mAP is no "
+            "evidence either way; several seeds of both recipes, compared in pairs, are."
+        )
+    return "\n".join(["## What one seed proves, and what it does not", "", bullets(items)])

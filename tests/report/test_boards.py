@@ -1,0 +1,94 @@
+"""Escapes, confusion and overkill on a board, against the definitions written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from recipebox.data.detection_set import DetectionSet
+from recipebox.report.boards import SHOWN, board_picture, judge, look_at_boards, overlaps
+
+boxes = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+true_boxes = st.lists(st.tuples(st.integers(0, 2), boxes), max_size=5)
+found_boxes = st.lists(st.tuples(st.integers(0, 2), boxes), max_size=6)
+
+
+def iou_of(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return width * height / (area - width * height)
+
+
+@given(true_boxes, found_boxes)
+def test_judgement_is_the_definition(true: list, found: list) -> None:
+    true_array = np.array([[k, *b] for k, b in true], np.float32).reshape(-1, 5)
+    found_array = np.array([[*b, 0.9, k] for k, b in found], np.float32).reshape(-1, 6)
+    judged = judge(true_array, found_array, 0.45)
+    for (own, box), outcome, seen_as in zip(true, judged.outcome, judged.seen_as, strict=True):
+        classes = {k for k, other in found if iou_of(box, other) >= 0.45}
+        expected = "escape" if not classes else "found" if own in classes else "confused"
+        assert outcome == expected
+        assert seen_as in (classes or {-1})
+    for (_, box), overkill in zip(found, judged.overkill, strict=True):
+        assert overkill == (not any(iou_of(box, other) >= 0.45 for _, other in true))
+
+
+def test_boxes_without_area_overlap_nothing() -> None:
+    empty = np.array([[5, 5, 5, 5]], np.float32)
+    assert overlaps(empty, empty).item() == 0.0
+
+
+def perfect(boards: DetectionSet) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """A detector that knows the answers in the order of the test split: misses class 0, cries wolf in a corner."""
+    answers = iter(boards.test.boxes)
+
+    def detect(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert image.shape == (640, 640, 3)
+        found = [
+            [(x - w / 2) * 640, (y - h / 2) * 640, (x + w / 2) * 640, (y + h / 2) * 640, 0.9, k]
+            for k, x, y, w, h in next(answers)
+            if k != 0
+        ]
+        return np.array([*found, [1, 1, 9, 9, 0.8, 3], [600, 1, 610, 9, 0.1, 3]], np.float32)
+
+    return detect
+
+
+def test_boards_are_judged_in_pixels_at_the_threshold(boards: DetectionSet) -> None:
+    shown, looked_at, problems = look_at_boards(boards, perfect(boards), threshold=0.3, iou=0.5)
+    assert looked_at == 8
+    assert problems == []
+    assert len(shown) == SHOWN
+    assert [board.why for board in shown] == ["hardest", "hardest", "typical", "typical"]
+    assert len({board.path for board in shown}) == SHOWN
+    for board in shown:
+        assert board.errors == (1, 1, 0)
+        assert len(board.detections) == 6
+    picture = board_picture(shown, boards.names)
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_an_unreadable_board_is_named_and_left_out(boards: DetectionSet) -> None:
+    boards.test.images[2].write_bytes(b"no image")
+    none = np.zeros((0, 6), np.float32)
+    shown, looked_at, problems = look_at_boards(boards, lambda image: none, threshold=0.3, iou=0.5)
+    assert looked_at == 7
+    assert len(problems) == 1
+    assert boards.test.images[2].name in problems[0]
+    assert all(board.judgement.count("escape") == 6 for board in shown)
+
+
+def test_a_detector_that_answers_nan_is_refused(boards: DetectionSet) -> None:
+    from recipebox.errors import RecipeboxError
+
+    nan = np.full((1, 6), np.nan, np.float32)
+    with pytest.raises(RecipeboxError, match="NaN"):
+        look_at_boards(boards, lambda image: nan, threshold=0.3, iou=0.5)

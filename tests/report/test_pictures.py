@@ -1,0 +1,83 @@
+"""Pictures are drawn from whatever was measured, at one width, and from nothing else."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from recipebox.report.accuracy_pictures import confusion_matrix, latency, pr_curves
+from recipebox.report.pictures import DPI, WIDTH, losses, schedules, validation
+from recipebox.report.source import Document, RunFacts, read_run
+from recipebox.run_dir import RunDir
+
+DRAW: dict[str, Callable[[RunFacts], bytes | None]] = {
+    "losses": losses,
+    "validation": validation,
+    "schedules": schedules,
+    "pr": lambda facts: pr_curves(facts.evaluate),
+    "confusion": lambda facts: confusion_matrix(facts.evaluate),
+    "latency": lambda facts: latency(facts.bench),
+}
+
+
+def width(picture: bytes) -> int:
+    assert picture.startswith(b"\x89PNG")
+    return int(struct.unpack(">I", picture[16:20])[0])
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_every_picture_has_the_common_width_and_repeats_exactly(run: RunDir, name: str) -> None:
+    facts = read_run(run)
+    first = DRAW[name](facts)
+    assert first is not None
+    assert width(first) == round(WIDTH * DPI)
+    assert DRAW[name](facts) == first
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_nothing_is_drawn_from_nothing(run: RunDir, name: str) -> None:
+    for path in (run.epochs, run.steps, run.result("evaluate"), run.result("bench"), run.result("train")):
+        path.unlink()
+    assert DRAW[name](read_run(run)) is None
+
+
+def test_one_epoch_is_visible(run: RunDir) -> None:
+    whole = validation(read_run(run))
+    run.epochs.write_text(run.epochs.read_text().splitlines()[0] + "\n")
+    one = validation(read_run(run))
+    assert one is not None
+    assert one != whole
+
+
+def test_names_are_never_formulas_and_never_lost() -> None:
+    recall = [i / 10 for i in range(11)]
+    curves = {name: [1.0] * 11 for name in (r"$\frac{$", "_hidden", "漢字", "a\nb")}
+    document = Document({"pr_curves": {"recall": recall, "precision": curves}, "per_class": []})
+    assert pr_curves(document) is not None
+    labels = [*curves, "background"]
+    matrix = [[1] * 5 for _ in labels]
+    assert confusion_matrix(Document({"confusion": {"labels": labels, "matrix": matrix}})) is not None
+
+
+def test_many_classes_are_drawn() -> None:
+    recall = [i / 10 for i in range(11)]
+    names = [f"class {i}" for i in range(80)]
+    precision = {name: [1 - x * i / 80 for x in recall] for i, name in enumerate(names)}
+    assert pr_curves(Document({"pr_curves": {"recall": recall, "precision": precision}})) is not None
+    labels = [*names, "background"]
+    matrix = [[i * j for i in range(81)] for j in range(81)]
+    assert confusion_matrix(Document({"confusion": {"labels": labels, "matrix": matrix}})) is not None
+
+
+@pytest.mark.parametrize(
+    "matrix", [[], [[1]], [[1, 2], [3]], [[1, 2], [3, None]], [[1, -2], [3, 4]], "text", [[1, 2], "row"]]
+)
+def test_a_spoiled_matrix_is_not_drawn(matrix: object) -> None:
+    assert confusion_matrix(Document({"confusion": {"labels": ["a", "background"], "matrix": matrix}})) is None
+
+
+def test_curves_of_another_length_are_not_drawn() -> None:
+    document = Document({"pr_curves": {"recall": [0.0, 1.0], "precision": {"a": [1.0], "b": [1.0, None]}}})
+    assert pr_curves(document) is None

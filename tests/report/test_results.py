@@ -1,0 +1,117 @@
+"""Intervals, the file that ships, and the words around numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipebox.report.headline import warnings_to_heed
+from recipebox.report.results import inspection_section, mismatches, share_text, shipped_section, wilson_interval
+from recipebox.report.source import read_run
+from recipebox.run_dir import RunDir
+
+Edit = Callable[..., None]
+
+
+def test_wilson_interval_of_published_examples() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20 and 1/29.
+    for count, of, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson_interval(count, of) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 5000).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))))
+def test_the_interval_holds_the_share(pair: tuple[int, int]) -> None:
+    count, of = pair
+    low, high = wilson_interval(count, of)
+    assert 0 <= low <= count / of + 1e-12
+    assert count / of - 1e-12 <= high <= 1
+
+
+@pytest.mark.parametrize(("count", "of"), [(1, 0), (-1, 5), (6, 5)])
+def test_what_is_no_share_is_refused(count: int, of: int) -> None:
+    with pytest.raises(ValueError, match="not a share"):
+        wilson_interval(count, of)
+
+
+def test_a_share_says_why_there_is_none() -> None:
+    assert share_text(0, 0) == "none to count"
+    assert share_text(5, 3) == "counts disagree"
+    assert share_text(None, 3) == "not measured"
+
+
+def test_latency_has_two_decimals_and_the_files_hash(run: RunDir) -> None:
+    text = shipped_section(read_run(run), {})
+    sha = read_run(run).export.text("sha256") or ""
+    assert "| **end to end** | 25.50 | 30.60 | 38.25 | 53.55 |" in text
+    assert f"SHA-256 `{sha}`" in text
+    assert f"with the file `{sha[:12]}`" in text
+    assert "38.4 images a second end to end (95 % interval 37.1 to 39.6)" in text
+
+
+def test_a_latency_that_was_not_measured_is_not_a_zero(run: RunDir, edit_result: Edit) -> None:
+    edit_result(run, "bench", ("latency_ms", "postprocess"), None)
+    text = shipped_section(read_run(run), {})
+    assert "| post-process | not measured | not measured | not measured | not measured |" in text
+
+
+def test_a_class_without_instances_has_no_ap(run: RunDir, edit_result: Edit) -> None:
+    edit_result(run, "evaluate", ("per_class",), [{"name": "open", "instances": 0, "escapes": 0, "overkill": 2}])
+    text = inspection_section(read_run(run), {})
+    row = next(line for line in text.splitlines() if line.startswith("| open"))
+    assert row == "| open | 0 | 0 | none to count | not measured | 2 | no instances | no instances |"
+
+
+def test_good_boards_are_counted_where_there_are_any(run: RunDir, edit_result: Edit) -> None:
+    assert "holds no good boards" in inspection_section(read_run(run), {})
+    edit_result(run, "evaluate", ("boards",), {"defective": 400, "escaped": 40, "good": 100, "overkilled": 3})
+    text = inspection_section(read_run(run), {})
+    assert "40 of 400 defective boards had at least one escape, 10.0 %" in text
+    assert "3 of 100 good boards would be rejected, 3.0 %" in text
+
+
+def test_a_run_whose_files_fit_has_no_mismatch(run: RunDir) -> None:
+    assert mismatches(read_run(run)) == []
+    assert warnings_to_heed(read_run(run)) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "words"),
+    [
+        ("bench", ("sha256",), "two different files"),
+        ("export", ("weights_sha256",), "export.json was made from other weights"),
+        ("evaluate", ("weights_sha256",), "evaluate.json was made from other weights"),
+    ],
+)
+def test_results_of_other_files_are_said_loudly(
+    run: RunDir, edit_result: Edit, stage: str, path: tuple[str, ...], words: str
+) -> None:
+    edit_result(run, stage, path, "0" * 64)
+    assert any(words in line for line in warnings_to_heed(read_run(run)))
+
+
+def test_a_changed_onnx_file_is_said_loudly(run: RunDir) -> None:
+    run.onnx.write_bytes(b"another file")
+    assert any("not the file that was measured" in line for line in warnings_to_heed(read_run(run)))
+
+
+def test_a_failed_gate_and_a_failed_run_are_said_loudly(run: RunDir, edit_result: Edit) -> None:
+    edit_result(run, "export", ("passed",), False)
+    edit_result(run, "export", ("map_drop",), 0.031)
+    run.set_state("failed", "the loss is not <finite>")
+    said = "\n".join(warnings_to_heed(read_run(run)))
+    assert "failed the accuracy gate" in said
+    assert "0.0310" in said
+    assert "The run **failed**: the loss is not &lt;finite&gt;." in said
+
+
+def test_fallbacks_of_run_and_teacher_are_said_loudly(make_run: Callable[..., RunDir]) -> None:
+    taken = "weights: scratch in place of yolov8n.pt"
+    assert warnings_to_heed(read_run(make_run("pcb-distill", fallbacks=(taken,)))) == [f"**Fallback taken:** {taken}"]
