@@ -110,9 +110,11 @@ def load_recipe(name_or_path: str | Path, *, beside: Path | None = None) -> Load
     if document is None:
         raise RecipeError(problems)
     recipe, found = validated(Recipe, document)
-    problems += found
     for variant in _variants(document):
-        problems += validated(Settings, variant)[1]
+        found += validated(Settings, variant)[1]
+    # A line that could not be read holds a stand-in; what is wrong with that is no news.
+    unreadable = {(problem.file, problem.line) for problem in problems}
+    problems += [problem for problem in found if (problem.file, problem.line) not in unreadable]
     if problems or recipe is None:
         # One mistake shows in every profile that does not cover it; it is said once.
         raise RecipeError(sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.message)))

@@ -28,8 +28,15 @@ def validated(model: type[SettingsModel], document: Document) -> tuple[SettingsM
         return model.model_validate_json(json.dumps(document.value), strict=True), []
     except ValidationError as error:
         found: dict[Problem, None] = {}
-        for detail in error.errors(include_url=False):
-            path, rest = _follow(document.value, detail["loc"])
+        details = [(*_follow(document.value, detail["loc"]), detail) for detail in error.errors(include_url=False)]
+        misspelt = {
+            (*path[:-1], nearest(str(path[-1]), keys_at(path[:-1], model) or ()))
+            for path, _, detail in details
+            if detail["type"] == "extra_forbidden"
+        }
+        for path, rest, detail in details:
+            if detail["type"] == "missing" and (*path, *rest) in misspelt:
+                continue  # it is there, under another spelling, which is said
             message = _message(model, document.value, path, rest, detail)
             if message:
                 at = (*path, rest[-1]) if rest and detail["type"] == "extra_forbidden" else path

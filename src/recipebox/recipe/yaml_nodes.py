@@ -17,7 +17,8 @@ from recipebox.errors import Problem
 
 KeyPath = tuple[str | int, ...]
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
+"""A recipe has two or three kB; the reader would take ten seconds for 1 MB."""
 MAX_NODES = 20_000
 
 _WORD = {"null": "null", "bool": "on/off", "int": "a whole number", "float": "a number", "timestamp": "a date"}

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipebox.recipe.estimate import ema_decay, optimizer_steps, steps_per_epoch, train_seconds
+from recipebox.recipe.schema import Ema, Settings
+
+
+def reference(nb: int, epochs: int, batch: int, nbs: int, warmup_epochs: float) -> int:
+    """The loop of Ultralytics 8.4 engine/trainer.py `_do_train`, without the training."""
+    acc0 = min(max(round(nbs / batch), 1), nb * epochs)
+    warm = min(warmup_epochs, max(epochs - 1, 0))
+    nw = round(warm * nb) if warm > 0 else 0
+    accumulate, last, steps = acc0, -1, 0
+    for epoch in range(epochs):
+        for i in range(nb):
+            ni = i + nb * epoch
+            if nw and ni <= nw:
+                accumulate = max(1, int(np.interp(ni, [0, nw], [1, acc0]).round()))
+            if ni - last >= accumulate:
+                steps += 1
+                last = ni
+    return steps
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    nb=st.integers(1, 60),
+    epochs=st.integers(1, 8),
+    batch=st.integers(1, 64),
+    nbs=st.integers(1, 256),
+    warmup=st.sampled_from([0.0, 0.3, 0.5, 1.0, 2.5, 3.0, 10.0]),
+)
+def test_optimizer_steps_are_those_of_the_loop(nb, epochs, batch, nbs, warmup):
+    assert optimizer_steps(nb, epochs, batch, nbs, warmup) == reference(nb, epochs, batch, nbs, warmup)
+
+
+def test_the_published_example():
+    """700 images, batch 16, nbs 16, 12 epochs: every batch steps; at nbs 64 about a quarter do."""
+    batches = steps_per_epoch(700, 16)
+    assert batches == 44
+    assert optimizer_steps(batches, 12, 16, 16, 1) == 528
+    assert 132 <= optimizer_steps(batches, 12, 16, 64, 3) < 230
+
+
+def test_ema_decay():
+    assert ema_decay(Ema(decay=0.9, tau=10), 10) == pytest.approx(0.9 * (1 - math.exp(-1)))
+    assert ema_decay(False, 100) == 0.0
+    assert ema_decay(None, 2000) == pytest.approx(0.9999 * (1 - math.exp(-1))), "nothing said is Ultralytics' own"
+
+
+def _settings(weights: str, **train: object) -> Settings:
+    values = {"epochs": 1, "imgsz": 320, "batch": 16, "optimizer": "SGD", "lr0": 0.01, **train}
+    return Settings.model_validate({"data": {"dataset": "x"}, "model": {"weights": weights}, "train": values})
+
+
+def test_seconds_give_back_what_was_measured():
+    small, large = _settings("yolov8n.pt"), _settings("yolov8s.pt")
+    assert train_seconds(small, 700, 300, 2) == pytest.approx(46)
+    assert train_seconds(large, 700, 300, 2) == pytest.approx(121)
+    assert train_seconds(small, 700, 300, 2, (large,)) == pytest.approx(86)
+    assert train_seconds(_settings("yolov8n.pt", epochs=3, imgsz=640), 700, 300, 2) == pytest.approx(46 * 12)
+    assert train_seconds(small, 700, 300, 4) == pytest.approx(23)
+    assert train_seconds(_settings("own.pt"), 700, 300, 2) is None
