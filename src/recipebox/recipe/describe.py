@@ -153,7 +153,7 @@ def _time(seconds: float | None) -> str:
         rough = f"{math.ceil(seconds / 60)} min"
     else:
         rough = f"{seconds / 3600:.1f} h"
-    return f"about {rough} of training (rough: scaled from two cores of another machine)"
+    return f"about {rough} of training, the other stages come on top (rough: scaled from two cores of another machine)"
 
 
 def _bytes(count: int | None) -> str:
