@@ -68,12 +68,20 @@ class Measurement:
         return None if self.curves is None else float(self.curves.ap.mean())
 
     def best_threshold(self) -> float | None:
-        """The score with the largest mean F1, smoothed as Ultralytics does; None when nothing is ever found."""
+        """The score with the largest mean F1, smoothed as Ultralytics does; None when nothing is ever found.
+
+        Where many scores are equally good the middle of the first such stretch is taken (Ultralytics takes its lowest
+        end, which for a detector without mistakes is 0), and never one below VALIDATION_CONF: nothing is known there.
+        """
         from ultralytics.utils.metrics import smooth
 
         if self.curves is None or not self.curves.f1.any():
             return None
-        return float(self.curves.score[smooth(self.curves.f1.mean(0), 0.1).argmax()])
+        f1 = smooth(self.curves.f1.mean(0), 0.1)
+        first = last = int(f1.argmax())
+        while last + 1 < len(f1) and f1[last + 1] >= f1[first] - 1e-9:
+            last += 1
+        return max(VALIDATION_CONF, float(self.curves.score[(first + last) // 2]))
 
     def _rows(self) -> dict[int, int]:
         """Class index -> row of the curves."""

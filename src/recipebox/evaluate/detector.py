@@ -79,12 +79,6 @@ class TorchDetector:
             return array
 
 
-def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes, lower-case hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_trusted(path: Path, sha256: str) -> Any:
     """Load the float32 detection model of a checkpoint whose hash is known.
 

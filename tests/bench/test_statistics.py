@@ -1,0 +1,86 @@
+"""Percentiles and intervals against written-out references."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipebox.bench.statistics import is_stable, latency_summary, throughput_interval
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    position = share * (len(ordered) - 1)
+    low, high = math.floor(position), math.ceil(position)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+
+
+@given(st.lists(st.floats(1e-6, 10), min_size=1, max_size=60))
+def test_summary_equals_its_definition_in_milliseconds(seconds: list[float]) -> None:
+    summary = latency_summary(seconds)
+    for key, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)):
+        assert summary[key] == pytest.approx(1000 * percentile(seconds, share))
+    assert summary["mean"] == pytest.approx(1000 * sum(seconds) / len(seconds))
+
+
+@pytest.mark.parametrize("bad", [[], [0.0], [-1.0, 1.0], [math.nan], [math.inf]])
+def test_timings_that_are_none_are_refused(bad: list[float]) -> None:
+    with pytest.raises(ValueError):
+        latency_summary(bad)
+    with pytest.raises(ValueError):
+        throughput_interval(bad)
+
+
+def test_interval_of_single_draws_equals_a_written_out_bootstrap() -> None:
+    draw = random.Random(3)
+    seconds = [draw.gammavariate(4, 0.005) for _ in range(120)]
+    means = sorted(sum(draw.choices(seconds, k=120)) / 120 for _ in range(4000))
+    low, high = throughput_interval(seconds, block=1, resamples=4000)
+    assert low == pytest.approx(1 / percentile(means, 0.975), rel=0.01)
+    assert high == pytest.approx(1 / percentile(means, 0.025), rel=0.01)
+
+
+def test_interval_of_blocks_equals_a_written_out_circular_bootstrap() -> None:
+    draw = random.Random(4)
+    seconds = [0.01 + 0.005 * math.sin(number / 9) + draw.gauss(0, 0.0005) for number in range(100)]
+    means = []
+    for _ in range(4000):
+        sample: list[float] = []
+        while len(sample) < 100:
+            start = draw.randrange(100)
+            sample += [seconds[(start + offset) % 100] for offset in range(7)]
+        means.append(sum(sample[:100]) / 100)
+    low, high = throughput_interval(seconds, block=7, resamples=4000)
+    assert low == pytest.approx(1 / percentile(means, 0.975), rel=0.01)
+    assert high == pytest.approx(1 / percentile(means, 0.025), rel=0.01)
+    narrow = throughput_interval(seconds, block=1, resamples=4000)
+    assert high - low > 1.5 * (narrow[1] - narrow[0])  # spells make the honest interval wider
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(200):
+        low, high = throughput_interval(rng.gamma(9, 0.001, 100), seed=seed, resamples=400)
+        hits += low <= 1 / 0.009 <= high
+    assert 0.85 <= hits / 200 <= 0.99
+
+
+def test_interval_is_the_same_for_the_same_input() -> None:
+    seconds = list(np.linspace(0.01, 0.02, 50))
+    assert throughput_interval(seconds) == throughput_interval(seconds)
+    assert throughput_interval(seconds) != throughput_interval(seconds, seed=1)
+    low, high = throughput_interval([0.02])
+    assert low == high == pytest.approx(50.0)
+
+
+def test_warmup_is_over_when_two_windows_agree() -> None:
+    assert not is_stable([1.0] * 9, window=5, tolerance=0.05)
+    assert is_stable([1.0] * 10, window=5, tolerance=0.05)
+    assert not is_stable([2.0] * 5 + [1.0] * 5, window=5, tolerance=0.05)
+    assert is_stable([9.0] + [1.0] * 9, window=5, tolerance=0.05)
