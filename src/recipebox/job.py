@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,12 +123,23 @@ def locked_job(name: str, supplies: Supplies) -> JobResult:
             say(f"not as in {old.root}: {difference}")
         result = _new_job(plan, supplies)
     made = result.run.read_result("train")["weights"]
+    difference = weights_difference(expected, made, differences)
+    if difference is None:
+        return JobResult(result.run, result.failed, (f"same as {old.root}: weights equal to the last bit",))
+    return JobResult(result.run, (*result.failed, CheckFailed(f"not the same as {old.root}: {difference}")))
+
+
+def weights_difference(expected: dict[str, Any], made: dict[str, Any], lock: Sequence[str]) -> str | None:
+    """In words, how the `weights` of two train.json differ, and what may be the cause; None when they are the same.
+
+    Args:
+        lock: what differs between the two locks, in words.
+    """
     different = [key for key in ("best", "last") if made[key]["sha256"] != expected[key]["sha256"]]
     if not different:
-        return JobResult(result.run, result.failed, (f"same as {old.root}: weights equal to the last bit",))
-    why = "; ".join(differences) or "the lock is the same; a GPU, or another number of threads, may compute otherwise"
-    error = CheckFailed(f"not the same as {old.root}: {' and '.join(different)} weights differ ({why})")
-    return JobResult(result.run, (*result.failed, error))
+        return None
+    why = "; ".join(lock) or "the locks are the same, so the machine itself computes otherwise"
+    return f"{' and '.join(different)} weights differ ({why})"
 
 
 def stage_job(name: str, stage: Stage) -> tuple[RunDir, dict[str, Any]]:
@@ -189,7 +201,7 @@ def _carry_out(run: RunDir, plan: Plan, supplies: Supplies, stages: tuple[Stage,
     with state_kept(run):
         teacher = None
         if not is_done(run, "train"):
-            teacher = _teacher_run(plan, supplies)
+            teacher = _teacher_run(plan, supplies, read_lock(run))
         failed = run_missing_stages(run, plan, supplies, teacher, stages)
         say(f"{plan.name}: report")
         write_report(run, supplies, plan, teacher=teacher)
@@ -198,12 +210,16 @@ def _carry_out(run: RunDir, plan: Plan, supplies: Supplies, stages: tuple[Stage,
     return failed
 
 
-def _teacher_run(plan: Plan, supplies: Supplies) -> RunDir | None:
-    """A finished run of the plan's teacher: reused, resumed or trained. None where the plan has no teacher."""
+def _teacher_run(plan: Plan, supplies: Supplies, lock: dict[str, Any]) -> RunDir | None:
+    """A finished run of the plan's teacher: reused, resumed or trained. None where the plan has no teacher.
+
+    Args:
+        lock: the student's. It says which teacher, also where the code has changed since an interrupted run began.
+    """
     if not plan.teachers:
         return None
     (teacher,) = plan.teachers
-    found = _same_lock_runs(teacher, supplies)
+    found = _runs_with_lock(teacher.name, lock["teachers"][0])
     for run in found:
         if run.state()[0] == "finished" and _intact(run):
             say(f"teacher: {run.root} is reused, its lock is the same")
@@ -219,16 +235,13 @@ def _teacher_run(plan: Plan, supplies: Supplies) -> RunDir | None:
     return run
 
 
-def _same_lock_runs(plan: Plan, supplies: Supplies) -> list[RunDir]:
-    """Runs of a plan's recipe with the same lock, oldest first: a resumed student finds the teacher it began with."""
+def _runs_with_lock(recipe: str, lock: dict[str, Any]) -> list[RunDir]:
+    """Runs of a recipe with this lock, oldest first: a resumed student finds the teacher it began with."""
     from recipebox.recipe.lock import lock_digest
 
-    parent = runs_root() / plan.name
-    if not parent.is_dir():
-        return []
-    wanted = lock_digest(_lock(plan, supplies))
+    wanted = lock_digest(lock)
     found = []
-    for folder in sorted(path.parent for path in parent.glob("*/lock.json")):
+    for folder in sorted(path.parent for path in (runs_root() / recipe).glob("*/lock.json")):
         with suppress(RunError):
             run = RunDir.open(folder)
             if lock_digest(read_lock(run)) == wanted:

@@ -1,0 +1,61 @@
+"""What every test gets: its own places to write, and the command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Prepared data goes to a cache that the session's tests share and nobody else sees."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    cache = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    yield cache
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs made by a test go to its own folder."""
+    runs = tmp_path / "runs"
+    monkeypatch.setenv("RECIPEBOX_RUNS", str(runs))
+    return runs
+
+
+def command_line_environment(**changes: str) -> dict[str, str]:
+    """The environment for a recipebox process: real data and weights are not seen unless `changes` name them."""
+    hidden = {"RECIPEBOX_DATA", "RECIPEBOX_WEIGHTS", "RECIPEBOX_DEBUG"}
+    kept = {key: value for key, value in os.environ.items() if key not in hidden}
+    return kept | {"PYTHONPATH": str(REPOSITORY / "src"), "COLUMNS": "120"} | changes
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> CommandLine:
+    """`command_line("plan", "x", cwd=..., RECIPEBOX_DATA=...)` runs `recipebox plan x` and returns what came of it."""
+
+    def call(*arguments: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "recipebox.cli", *arguments],
+            cwd=cwd,
+            env=command_line_environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return call

@@ -1,0 +1,214 @@
+"""The main job through the command line: teacher, stages, interrupt, resume, repeat."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from recipebox.job import weights_difference
+from recipebox.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from conftest import CommandLine
+
+TEACHER = """\
+# purpose: a teacher as small as can be
+data: {dataset: pcb-synthetic, images: 8}
+model: {weights: scratch, arch: yolov8n}
+train: {epochs: 3, imgsz: 64, batch: 4, nbs: 4, optimizer: AdamW, lr0: 0.001, warmup_epochs: 0, close_mosaic: 1}
+techniques: {ema: {tau: 10}}
+bench: {images: 2}
+"""
+STUDENT = """\
+# purpose: a student as small as can be
+extends: tiny-teacher
+techniques: {distillation: {teachers: [{recipe: tiny-teacher}], logits: {weight: 1.0}}}
+evaluate: {compare: [tiny-teacher]}
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two recipes and one finished run of the student, whose teacher was trained first."""
+    folder = tmp_path_factory.mktemp("job")
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "tiny-teacher.yaml").write_text(TEACHER, encoding="utf-8")
+    (folder / "recipes" / "tiny-student.yaml").write_text(STUDENT, encoding="utf-8")
+    from conftest import command_line_environment
+
+    done = subprocess.run(
+        [sys.executable, "-m", "recipebox.cli", "train", "tiny-student", "--json"],
+        cwd=folder,
+        env=command_line_environment(RECIPEBOX_RUNS=str(folder / "runs")),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "first.json").write_text(done.stdout, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def first(workplace: Path) -> dict[str, Any]:
+    """What the finished run said with --json."""
+    document: dict[str, Any] = json.loads((workplace / "first.json").read_text(encoding="utf-8"))
+    return document
+
+
+def runs_of(workplace: Path, recipe: str) -> list[RunDir]:
+    return [RunDir(path) for path in sorted((workplace / "runs" / recipe).iterdir())]
+
+
+def test_all_stages_leave_their_files(workplace: Path, first: dict[str, Any]) -> None:
+    run = RunDir.open(Path(first["run"]))
+    assert run.state()[0] == first["state"] == "finished"
+    for path in (run.plan, run.lock, run.best, run.last, run.onnx, run.report_md, run.report_html):
+        assert path.is_file(), path
+    sha256 = first["train"]["weights"]["best"]["sha256"]
+    assert first["evaluate"]["weights_sha256"] == first["export"]["weights_sha256"] == sha256
+    assert first["bench"]["sha256"] == first["export"]["sha256"]
+
+
+def test_the_teacher_was_trained_first_and_is_finished(workplace: Path, first: dict[str, Any]) -> None:
+    (teacher,) = runs_of(workplace, "tiny-teacher")
+    assert teacher.state()[0] == "finished"
+    assert teacher.result("evaluate").is_file()
+    recorded = teacher.read_result("train")["weights"]["best"]["sha256"]
+    assert first["train"]["teacher"]["weights_sha256"] == recorded
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine
+) -> None:
+    from conftest import command_line_environment
+
+    known = set(runs_of(workplace, "tiny-student"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recipebox.cli", "train", "tiny-student"],
+        cwd=workplace,
+        env=command_line_environment(RECIPEBOX_RUNS=str(workplace / "runs")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    run = None
+    while time.monotonic() < deadline and process.poll() is None:
+        new = set(runs_of(workplace, "tiny-student")) - known
+        run = new.pop() if new else None
+        if run is not None and run.checkpoint.is_file():
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert run is not None
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert f"recipebox train --resume {run.root}" in errors
+    assert "Traceback" not in errors
+    assert "is reused, its lock is the same" in errors
+    assert run.state() == ("stopped", "stopped by SIGTERM")
+    assert not run.result("bench").exists()
+
+    runs = str(workplace / "runs")
+    resumed = command_line("train", "--resume", str(run.root), "--json", cwd=workplace, RECIPEBOX_RUNS=runs)
+    assert resumed.returncode == 0, resumed.stderr
+    document = json.loads(resumed.stdout)
+    assert document["state"] == "finished"
+    assert document["train"]["resumed"] >= 1
+    assert document["train"]["weights"] == first["train"]["weights"]
+    assert len(runs_of(workplace, "tiny-teacher")) == 1
+
+    again = command_line("train", "--resume", str(run.root), cwd=workplace, RECIPEBOX_RUNS=runs)
+    assert again.returncode == 2
+    assert "finished" in again.stderr
+
+
+def test_a_locked_run_is_the_same(workplace: Path, first: dict[str, Any], command_line: CommandLine) -> None:
+    done = command_line("train", "--locked", first["run"], cwd=workplace, RECIPEBOX_RUNS=str(workplace / "runs"))
+    assert done.returncode == 0, done.stderr
+    assert f"same as {first['run']}" in done.stdout
+    assert "not as in" not in done.stderr
+
+
+def test_other_weights_are_called_different(first: dict[str, Any]) -> None:
+    weights = first["train"]["weights"]
+    other = {**weights, "last": {**weights["last"], "sha256": "0" * 64}}
+    assert weights_difference(weights, weights, ["torch 2.14.1 -> 2.11.0"]) is None
+    words = weights_difference(weights, other, ["torch 2.14.1 -> 2.11.0"])
+    assert words is not None
+    assert words.startswith("last weights differ")
+    assert "torch 2.14.1 -> 2.11.0" in words
+
+
+@pytest.mark.slow
+def test_a_teacher_with_spoiled_weights_is_not_reused(
+    workplace: Path, command_line: CommandLine, tmp_path: Path
+) -> None:
+    runs = tmp_path / "copied-runs"
+    teacher = runs_of(workplace, "tiny-teacher")[0]
+    spoiled = runs / "tiny-teacher" / teacher.id
+    shutil.copytree(teacher.root, spoiled)
+    with (spoiled / "weights" / "best.pt").open("ab") as file:
+        file.write(b"x")
+    done = command_line("train", "tiny-student", cwd=workplace, RECIPEBOX_RUNS=str(runs))
+    assert done.returncode == 0, done.stderr
+    assert "is not reused" in done.stderr
+    assert len(list((runs / "tiny-teacher").iterdir())) == 2
+
+
+def test_a_stage_can_be_run_again(workplace: Path, first: dict[str, Any], command_line: CommandLine) -> None:
+    runs = str(workplace / "runs")
+    (Path(first["run"]) / "bench.json").unlink()
+    done = command_line("bench", first["run"], "--json", cwd=workplace, RECIPEBOX_RUNS=runs)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sha256"] == first["export"]["sha256"]
+
+
+@pytest.mark.slow
+def test_a_failed_check_is_said_and_measured_to_the_end(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine
+) -> None:
+    """A speed that no machine reaches: the run fails with exit code 3, and its report is there."""
+    done = command_line(
+        *("train", "tiny-teacher", "--set", "bench.min_fps=1000000"),
+        cwd=workplace,
+        RECIPEBOX_RUNS=str(workplace / "runs"),
+    )
+    assert done.returncode == 3, done.stderr
+    run = runs_of(workplace, "tiny-teacher")[-1]
+    state, reason = run.state()
+    assert state == "failed"
+    assert "min_fps" in reason
+    assert run.report_md.is_file()
+
+
+def test_a_run_in_work_is_left_alone(workplace: Path, first: dict[str, Any], command_line: CommandLine) -> None:
+    run = RunDir(Path(first["run"]))
+    before = (run.root / "state.json").read_text(encoding="utf-8")
+    try:
+        run.set_state("running")  # by this process, which lives
+        done = command_line("train", "--resume", str(run.root), cwd=workplace, RECIPEBOX_RUNS=str(workplace / "runs"))
+    finally:
+        (run.root / "state.json").write_text(before, encoding="utf-8")
+    assert done.returncode == 2
+    assert "another process" in done.stderr
+
+
+def test_runs_are_listed_with_their_numbers(workplace: Path, first: dict[str, Any], command_line: CommandLine) -> None:
+    done = command_line("runs", "--json", cwd=workplace, RECIPEBOX_RUNS=str(workplace / "runs"))
+    rows = {row["run"]: row for row in json.loads(done.stdout)}
+    row = rows[first["run"]]
+    assert row["mAP50"] == first["evaluate"]["test"]["mAP50"]
+    assert row["epochs"] == 3
+    assert os.path.basename(first["run"]) == row["id"]
