@@ -1,7 +1,7 @@
 """Every image is decoded to its last line once, before anything is trained on it, and hashed on the way.
 
-OpenCV returns a truncated JPEG as an image with a grey rest, so a half-copied data set would train without a word.
-Pillow refuses it. Decoding 1,500 boards takes seconds, so the outcome is remembered by (path, size, mtime).
+`cv2.imread` returns a truncated JPEG as an image with a grey rest, so a half-copied data set would train without a word.
+Pillow refuses it; and OpenCV refuses some that Pillow takes, so both have to agree. Decoding 1,500 boards takes seconds, so the outcome is remembered by (path, size, mtime).
 """
 
 from __future__ import annotations
@@ -135,16 +135,21 @@ def _decode(path: Path) -> CheckedImage | str:
 
     from PIL import Image, UnidentifiedImageError
 
+    from recipebox.data.letterbox import read_image
+
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            width, height = image.size
+        height, width = read_image(path).shape[:2]
+    except DataError as error:
+        return str(error)
     except Image.DecompressionBombError as error:
         return f"{path}: {error}"
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow's message names the in-memory file, which tells nobody anything.
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+    except (OSError, SyntaxError, ValueError, EOFError, ImportError) as error:
+        # Pillow's message names the in-memory file, which tells nobody anything. The ImportError is Ultralytics': where
+        # it is loaded, it has put itself in the place of Image.open and reaches for a plugin it may not install.
+        reason = "not an image" if isinstance(error, UnidentifiedImageError | ImportError) else str(error)
         return f"{path}: {reason or type(error).__name__} ({_size(path)} bytes)"
     return CheckedImage(path, hashlib.sha256(content).hexdigest(), width, height)
 

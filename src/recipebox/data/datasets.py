@@ -116,6 +116,8 @@ def _fewer(counts: dict[str, int], images: int | None) -> dict[str, int]:
 
 def _source(name_or_folder: str) -> Path | None:
     """A folder or YAML file as given, else an archive or folder of that name in the data folders."""
+    if not name_or_folder.strip():
+        return None
     given = Path(name_or_folder).expanduser()
     if name_or_folder not in NAMES and (given.is_dir() or (given.is_file() and given.suffix in {".yaml", ".yml"})):
         return given.absolute()
@@ -152,7 +154,10 @@ def _unpacked(name: str, archive: Path) -> Path:
     from recipebox.data.archive import file_sha256, unpack
     from recipebox.data.places import folder_writer
 
-    target = cache_root() / f"{name}-{file_sha256(archive)[:12]}"
+    try:
+        target = cache_root() / f"{name}-{file_sha256(archive)[:12]}"
+    except OSError as error:
+        raise DataError(f"{archive}: {error.strerror}. Mend its permissions, or copy it again.") from None
     if not target.is_dir():
         with folder_writer(target) as folder:
             unpack(archive, folder, lambda path: path)

@@ -1,0 +1,200 @@
+"""A user's folder: read in place, every problem told with file and line, nothing guessed without a note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recipebox.data.yolo_folder import find_layout, group_of, load
+from recipebox.data.yolo_labels import LabelReader, label_path
+from recipebox.errors import DataError
+
+
+def _tree(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_folder_in_order_is_read_and_not_touched(yolo_folder: Path):
+    before = _tree(yolo_folder)
+    boards = load(yolo_folder)
+    assert _tree(yolo_folder) == before
+    assert (boards.name, boards.names, boards.notes) == ("boards", ("scratch", "dent"), ())
+    assert [len(boards.split(split)) for split in ("train", "val", "test")] == [6, 2, 2]
+    np.testing.assert_array_equal(boards.train.boxes[1], np.array([[1, 0.5, 0.5, 0.25, 0.5]], np.float32))
+    assert boards.train.boxes[1].dtype == np.float32
+    assert load(yolo_folder).sha256 == boards.sha256
+
+
+def test_splits_as_lists_files_and_absolute_paths(yolo_folder: Path):
+    (yolo_folder / "train.txt").write_text(
+        "".join(f"./images/train/train_{index}.png\n" for index in (0, 1)) + f"{yolo_folder}/images/train/train_2.png\n"
+    )
+    (yolo_folder / "data.yaml").write_text(
+        f"path: .\nnames: {{0: scratch, 1: dent}}\nnc: 2\ntrain: [train.txt, images/test]\nval: {yolo_folder}/images/val\n"
+    )
+    layout = find_layout(yolo_folder / "data.yaml")
+    assert [path.name for path in layout.train] == [
+        *("train_0.png", "train_1.png", "train_2.png"),
+        *("test_0.png", "test_1.png"),
+    ]
+    assert len(layout.val) == 2 and layout.test == layout.val
+    assert len(load(yolo_folder).train) == 5
+
+
+def test_without_a_test_split_val_serves_and_it_is_said(yolo_folder: Path):
+    (yolo_folder / "data.yaml").write_text("names: [scratch, dent]\ntrain: images/train\nval: images/val\n")
+    boards = load(yolo_folder)
+    assert boards.test.images == boards.val.images
+    assert any("no test split" in note for note in boards.notes)
+
+
+@pytest.mark.parametrize("stem", ["cam{}_{:03d}", "series_{1:03d}", "board{}_{:02d}_jpg.rf.{:05x}"])
+def test_without_a_val_split_whole_groups_are_split_off(tmp_path: Path, cache: Path, stem: str):
+    images = tmp_path / "set/images/train"
+    images.mkdir(parents=True)
+    for camera in range(10):
+        for shot in range(6):
+            (images / f"{stem.format(camera, shot + camera * 6, shot * 7 + 1)}.png").touch()
+    (tmp_path / "set/classes.txt").write_text("scratch\ndent\n")
+    layout = find_layout(tmp_path / "set", seed=1)
+    assert len(layout.train) + len(layout.val) == 60 and not set(layout.train) & set(layout.val)
+    assert 6 <= len(layout.val) <= 12
+    assert any("no val split" in note and "seed 1" in note for note in layout.notes)
+    if "series" not in stem:
+        assert not {group_of(path) for path in layout.train} & {group_of(path) for path in layout.val}
+    assert find_layout(tmp_path / "set", seed=1).val == layout.val
+    assert any(find_layout(tmp_path / "set", seed=seed).val != layout.val for seed in range(2, 6))
+
+
+def test_groups_drop_what_only_counts():
+    assert group_of(Path("cam2_000317.jpg")) == "cam2"
+    assert group_of(Path("a/board7_jpg.rf.0a1b2c.jpg")) == "board7_jpg"
+    assert group_of(Path("000123.png")) == "000"
+
+
+def test_label_paths():
+    assert label_path(Path("/images/set/images/train/a.b.jpg")) == Path("/images/set/labels/train/a.b.txt")
+    assert label_path(Path("/set/pictures/a.jpg")) == Path("/set/pictures/a.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("0 0.5 0.5 0.2", "4 fields, expected 5"),
+        ("0 0.5 0.5 0.2 0.2 0.9", "6 fields, expected 5"),
+        ("0 0.5 nan 0.2 0.2", "not a finite number"),
+        ("0 0.5 inf 0.2 0.2", "not a finite number"),
+        ("2 0.5 0.5 0.2 0.2", r"class 2 is out of range 0\.\.1"),
+        ("-1 0.5 0.5 0.2 0.2", "class -1 is out of range"),
+        ("0.5 0.5 0.5 0.2 0.2", "class 0.5 is out of range"),
+        ("0 1.2 0.5 0.2 0.2", "coordinate 1.2 is outside"),
+        ("0 0.5 -0.1 0.2 0.2", "coordinate -0.1 is outside"),
+        ("0 320 240 64 64", "pixels instead of fractions"),
+        ("0 0.5 0.5 0 0.2", "no area"),
+        ("0 0.1 0.1 0.2 0.1 1.3 0.4", "coordinate 1.3 is outside"),
+        ("scratch 0.5 0.5 0.2 0.2", "not all numbers"),
+    ],
+)
+def test_a_wrong_line_is_named_with_file_and_line(yolo_folder: Path, line: str, told: str):
+    (yolo_folder / "labels/val/val_1.txt").write_text(f"\n0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(DataError, match=told) as raised:
+        load(yolo_folder)
+    assert "labels/val/val_1.txt:3: " in str(raised.value) and "1 problems" in str(raised.value)
+
+
+def test_many_problems_are_listed_to_twenty_and_counted(yolo_folder: Path):
+    (yolo_folder / "labels/train/train_0.txt").write_text("9 0.5 0.5 0.1 0.1\n" * 33)
+    with pytest.raises(DataError, match="33 problems") as raised:
+        load(yolo_folder)
+    assert str(raised.value).count("train_0.txt:") == 20 and "13 more" in str(raised.value)
+
+
+def test_polygons_become_boxes_with_a_note(yolo_folder: Path):
+    (yolo_folder / "labels/train/train_0.txt").write_text("1 0.1 0.2 0.5 0.2 0.5 0.6\n1 0.1 0.2 0.5 0.2 0.5 0.6\n")
+    boards = load(yolo_folder)
+    np.testing.assert_allclose(boards.train.boxes[0], [[1, 0.3, 0.4, 0.4, 0.4]], rtol=1e-6)
+    assert any("polygons" in note for note in boards.notes) and any("repeated" in note for note in boards.notes)
+
+
+def test_images_without_label_files_count_as_empty_unless_all_are(yolo_folder: Path):
+    (yolo_folder / "labels/train/train_0.txt").unlink()
+    (yolo_folder / "labels/train/train_1.txt").write_text("")
+    boards = load(yolo_folder)
+    assert boards.train.boxes[0].shape == boards.train.boxes[1].shape == (0, 5)
+    assert any("1 images have no label file" in note for note in boards.notes)
+    (yolo_folder / "labels").rename(yolo_folder / "labelz")
+    with pytest.raises(DataError, match="none of the 10 images has a label file"):
+        load(yolo_folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("names: [a, b\n", "not valid YAML"),
+        ("just text\n", "expected keys"),
+        ("train: images/train\n", "`names` must list"),
+        ("names: [a, a]\ntrain: images/train\n", "must be there and differ"),
+        ("names: {1: a, 2: b}\ntrain: images/train\n", "numbers 0 to 1"),
+        ("names: [a, b]\nnc: 3\ntrain: images/train\n", "nc is 3"),
+        ("names: [a, b]\ntrain: images/nowhere\n", "no such folder or list"),
+        ("names: [a, b]\ntrain: 5\n", "5 is not a folder"),
+        ("names: [a, b]\nval: images/val\n", "no training images"),
+        ("names: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    ],
+)
+def test_a_spoiled_description_is_told(yolo_folder: Path, text: str, told: str):
+    (yolo_folder / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=told) as raised:
+        load(yolo_folder)
+    assert "data.yaml" in str(raised.value)
+
+
+def test_no_description_and_no_folder(yolo_folder: Path, tmp_path: Path):
+    (yolo_folder / "data.yaml").unlink()
+    with pytest.raises(DataError, match=r"no data\.yaml"):
+        load(yolo_folder)
+    with pytest.raises(DataError, match="no such folder"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_truncated_image_and_an_unreadable_label_are_named(yolo_folder: Path):
+    image = yolo_folder / "images/train/train_3.png"
+    image.write_bytes(image.read_bytes()[:-500])
+    with pytest.raises(DataError, match=r"train_3\.png: "):
+        load(yolo_folder)
+    (yolo_folder / "labels/train/train_2.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"train_2\.txt: cannot be read"):
+        load(yolo_folder)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet="0123456789.-+einfa \t\n", max_size=60))
+def test_any_text_gives_good_rows_or_problems(tmp_path: Path, text: str):
+    image = tmp_path / "images/a.png"
+    (tmp_path / "labels").mkdir(exist_ok=True)
+    (tmp_path / "labels/a.txt").write_text(text)
+    reader = LabelReader(3)
+    (boxes,) = reader.split([image]).boxes
+    assert boxes.shape[1] == 5 and np.isfinite(boxes).all()
+    assert np.isin(boxes[:, 0], (0, 1, 2)).all()
+    assert (boxes[:, 1:] >= -1e-4).all() and (boxes[:, 1:] <= 1 + 1e-4).all() and (boxes[:, 3:] > 0).all()
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(boxes) + len(reader.problems) <= len(lines)
+    assert bool(lines) == bool(len(boxes) or reader.problems)
+
+
+def test_list_files_on_a_full_disk_are_not_needed(small_disk: Callable[[int], Path], yolo_folder: Path, monkeypatch):
+    """The set lies in place: a cache that is full costs the memory of the check, not the set."""
+    disk = small_disk(8)
+    (disk / "fill").write_bytes(b"")
+    with (disk / "fill").open("wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(4096))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
+    assert len(load(yolo_folder).train) == 6
+    assert not list(disk.rglob("*.part"))
