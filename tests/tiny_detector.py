@@ -8,7 +8,11 @@ computes lowers it.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from recipebox.data.letterbox import letterbox, read_image
 from recipebox.evaluate.detection import prepare
 from recipebox.evaluate.detector import TorchDetector
 from recipebox.evaluate.postprocess import detections
+from recipebox.evaluate.run import evaluate
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
 from recipebox.ultralytics_setup import import_ultralytics
@@ -136,3 +141,44 @@ def trained_run(root: Path, weights: Path, sha256: str) -> RunDir:
     run.best.write_bytes(weights.read_bytes())
     write_json(run.result("train"), {"schema": 1, "weights": {"best": {"file": "weights/best.pt", "sha256": sha256}}})
     return run
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The weights, their hash and a data set that they fit."""
+
+    weights: Path
+    sha256: str
+    data: DetectionSet
+
+
+@functools.cache
+def build_tiny(base: Path) -> Tiny:
+    """Made once for all folders of tests, under the session's base folder."""
+    root = base / "tiny-detector"
+    with one_thread():
+        images = draw_images(root / "images", 8, seed=1)
+        sha256 = save_detector(root / "best.pt", images)
+        detector = TorchDetector(root / "best.pt", sha256=sha256, imgsz=IMGSZ, device="cpu")
+        return Tiny(root / "best.pt", sha256, set_that_fits(detector, images))
+
+
+@functools.cache
+def build_evaluated_run(base: Path) -> RunDir:
+    """A run of the tiny detector after the evaluate stage; copy it before changing it."""
+    tiny = build_tiny(base)
+    run = trained_run(base / "tiny-runs", tiny.weights, tiny.sha256)
+    with one_thread():
+        evaluate(run, tiny_settings(), tiny.data, device="cpu")
+    return run
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost a network this small more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,22 +13,7 @@ from recipebox.bench.machine_state import cpu_model, machine_state, usable_cpus
 from recipebox.bench.run import bench
 from recipebox.data.letterbox import read_image
 from recipebox.errors import CheckFailed, DataError, RunError
-from recipebox.export.run import export
 from recipebox.run_dir import RunDir
-
-
-@pytest.fixture(scope="session")
-def exported_run(evaluated_run: RunDir, tiny: Any) -> RunDir:
-    export(evaluated_run, tiny.make.tiny_settings(), tiny.data)
-    return evaluated_run
-
-
-@pytest.fixture
-def run(exported_run: RunDir, tmp_path: Path) -> RunDir:
-    import shutil
-
-    shutil.copytree(exported_run.root, tmp_path / "run")
-    return RunDir(tmp_path / "run")
 
 
 class Slow:
@@ -72,8 +56,8 @@ def test_pipeline_warms_up_first_and_goes_round() -> None:
     assert timings.found == 5
 
 
-def test_bench_times_the_exported_file(run: RunDir, tiny: Any) -> None:
-    document = bench(run, tiny.make.tiny_settings(), tiny.data, threads=1)
+def test_bench_times_the_exported_file(make: Any, run: RunDir, tiny: Any) -> None:
+    document = bench(run, make.tiny_settings(), tiny.data, threads=1)
     assert document == run.read_result("bench")
     assert document["sha256"] == run.read_result("export")["sha256"]
     assert (document["images"], document["runs"], document["machine"]["threads"]) == (8, 12, 1)
@@ -86,23 +70,23 @@ def test_bench_times_the_exported_file(run: RunDir, tiny: Any) -> None:
     assert document["machine"]["versions"]["onnxruntime"]
 
 
-def test_a_file_that_was_changed_after_the_check_is_not_timed(run: RunDir, tiny: Any) -> None:
+def test_a_file_that_was_changed_after_the_check_is_not_timed(make: Any, run: RunDir, tiny: Any) -> None:
     run.onnx.write_bytes(run.onnx.read_bytes() + b"\x00\x00"[:0] + b"\xa2\x06\x00")  # an unknown, empty field
     with pytest.raises(RunError, match="not the file whose accuracy was checked"):
-        bench(run, tiny.make.tiny_settings(), tiny.data)
+        bench(run, make.tiny_settings(), tiny.data)
     assert not run.result("bench").exists()
 
 
-def test_too_slow_fails_after_the_result_is_written(run: RunDir, tiny: Any) -> None:
+def test_too_slow_fails_after_the_result_is_written(make: Any, run: RunDir, tiny: Any) -> None:
     with pytest.raises(CheckFailed, match=r"bench\.min_fps asks for 1e\+09"):
-        bench(run, tiny.make.tiny_settings(bench={"images": 3, "min_fps": 1e9}), tiny.data)
+        bench(run, make.tiny_settings(bench={"images": 3, "min_fps": 1e9}), tiny.data)
     assert run.read_result("bench")["runs"] == 3
 
 
-def test_stages_that_are_missing_are_named(run: RunDir, tiny: Any) -> None:
+def test_stages_that_are_missing_are_named(make: Any, run: RunDir, tiny: Any) -> None:
     run.result("export").unlink()
     with pytest.raises(RunError, match="recipebox export"):
-        bench(run, tiny.make.tiny_settings(), tiny.data)
+        bench(run, make.tiny_settings(), tiny.data)
 
 
 def test_decoding_spreads_over_the_split(tiny: Any) -> None:

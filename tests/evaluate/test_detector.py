@@ -22,9 +22,9 @@ def save(path: Path, content: Any) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_output_is_the_models_own(tiny: Any) -> None:
+def test_output_is_the_models_own(make: Any, tiny: Any) -> None:
     detector = TorchDetector(tiny.weights, sha256=tiny.sha256, imgsz=64, device="cpu")
-    images = tiny.make.prepared(tiny.data.test.images[:3])
+    images = make.prepared(tiny.data.test.images[:3])
     model = load_trusted(tiny.weights, tiny.sha256)
     with torch.no_grad():
         expected = model(torch.from_numpy(images))[0].numpy()
@@ -34,10 +34,10 @@ def test_output_is_the_models_own(tiny: Any) -> None:
     assert detector.names == tiny.data.names
 
 
-def test_an_nms_free_network_answers_with_rows(tiny: Any, tmp_path: Path) -> None:
-    sha256 = tiny.make.save_detector(tmp_path / "best.pt", tiny.data.test.images, arch="yolo26n")
+def test_an_nms_free_network_answers_with_rows(make: Any, tiny: Any, tmp_path: Path) -> None:
+    sha256 = make.save_detector(tmp_path / "best.pt", tiny.data.test.images, arch="yolo26n")
     detector = TorchDetector(tmp_path / "best.pt", sha256=sha256, imgsz=64, device="cpu")
-    raw = detector(tiny.make.prepared(tiny.data.test.images[:2]))
+    raw = detector(make.prepared(tiny.data.test.images[:2]))
     assert is_end_to_end(raw) and raw.shape == (2, 84, 6)
     for rows, image in zip(raw, detections(raw, conf=0.2), strict=True):
         np.testing.assert_array_equal(image, rows[rows[:, 4] > 0.2])
@@ -90,12 +90,12 @@ def test_evaluate_writes_what_it_returns(evaluated_run: RunDir, tiny: Any) -> No
     assert document["boards"]["good"] == 2
 
 
-def test_a_failed_evaluation_leaves_the_old_result(run: RunDir, tiny: Any) -> None:
+def test_a_failed_evaluation_leaves_the_old_result(make: Any, run: RunDir, tiny: Any) -> None:
     before = run.result("evaluate").read_bytes()
     run.best.write_bytes(tiny.weights.read_bytes()[:-1])
     with pytest.raises(WeightsError):
-        evaluate(run, tiny.make.tiny_settings(), tiny.data, device="cpu")
+        evaluate(run, make.tiny_settings(), tiny.data, device="cpu")
     assert run.result("evaluate").read_bytes() == before
     run.result("train").write_text("{}")
     with pytest.raises(RunError, match=r"train\.json: does not say"):
-        evaluate(run, tiny.make.tiny_settings(), tiny.data, device="cpu")
+        evaluate(run, make.tiny_settings(), tiny.data, device="cpu")

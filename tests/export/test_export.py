@@ -65,20 +65,20 @@ def test_exporting_again_gives_the_same_bytes(onnx_file: Path, tiny: Any, tmp_pa
 
 
 @pytest.mark.parametrize("arch", ["yolo11n", "yolo26n"])
-def test_other_families_export_with_parity(tiny: Any, tmp_path: Path, arch: str) -> None:
-    sha256 = tiny.make.save_detector(tmp_path / "best.pt", tiny.data.test.images, arch=arch)
+def test_other_families_export_with_parity(make: Any, tiny: Any, tmp_path: Path, arch: str) -> None:
+    sha256 = make.save_detector(tmp_path / "best.pt", tiny.data.test.images, arch=arch)
     export_onnx(tmp_path / "best.pt", tmp_path / "best.onnx", 64, sha256=sha256)
     reference = TorchDetector(tmp_path / "best.pt", sha256=sha256, imgsz=64, device="cpu")
     exported = OnnxDetector(tmp_path / "best.onnx", threads=1)
-    images = tiny.make.prepared(tiny.data.test.images[:4])
+    images = make.prepared(tiny.data.test.images[:4])
     assert exported(images).shape == reference(images).shape == ((4, 84, 6) if arch == "yolo26n" else (4, 7, 84))
     result = parity(reference, exported, images)
     assert result.images == 4 and result.detections_compared > 10
     assert result.max_score < 1e-3 and result.max_box_px is not None and result.max_box_px < 0.01
 
 
-def test_export_passes_and_says_what_it_measured(run: RunDir, tiny: Any) -> None:
-    document = export(run, tiny.make.tiny_settings(), tiny.data)
+def test_export_passes_and_says_what_it_measured(make: Any, run: RunDir, tiny: Any) -> None:
+    document = export(run, make.tiny_settings(), tiny.data)
     assert document == run.read_result("export")
     assert document["passed"] is True and document["map_drop"] == pytest.approx(0.0, abs=1e-6)
     assert document["sha256"] == hashlib.sha256(run.onnx.read_bytes()).hexdigest()
@@ -91,10 +91,10 @@ def test_export_passes_and_says_what_it_measured(run: RunDir, tiny: Any) -> None
     }  # fmt: skip
 
 
-def test_a_broken_file_does_not_pass(exported: RunDir, tiny: Any) -> None:
+def test_a_broken_file_does_not_pass(make: Any, exported: RunDir, tiny: Any) -> None:
     edit(exported.onnx, shuffle_classes)
     with pytest.raises(CheckFailed, match=r"mAP50-95 fell from") as failure:
-        check_export(exported, tiny.make.tiny_settings(), tiny.data, exported.read_result("evaluate"))
+        check_export(exported, make.tiny_settings(), tiny.data, exported.read_result("evaluate"))
     assert failure.value.exit_code == 3
     assert any(line.split()[0] in {"open", "short"} for line in str(failure.value).splitlines()[2:])
     document = exported.read_result("export")
@@ -102,15 +102,15 @@ def test_a_broken_file_does_not_pass(exported: RunDir, tiny: Any) -> None:
     assert document["parity"]["max_score"] > 0.01
 
 
-def test_a_broken_file_does_not_pass_where_there_is_no_map_to_lose(exported: RunDir, tiny: Any) -> None:
+def test_a_broken_file_does_not_pass_where_there_is_no_map_to_lose(make: Any, exported: RunDir, tiny: Any) -> None:
     edit(exported.onnx, shuffle_classes)
-    settings = tiny.make.tiny_settings(export={"max_map_drop": 1.0})
+    settings = make.tiny_settings(export={"max_map_drop": 1.0})
     with pytest.raises(CheckFailed, match="scores differ from PyTorch's"):
         check_export(exported, settings, tiny.data, exported.read_result("evaluate"))
 
 
-def test_results_of_other_weights_data_or_size_are_refused(run: RunDir, tiny: Any) -> None:
-    settings = tiny.make.tiny_settings()
+def test_results_of_other_weights_data_or_size_are_refused(make: Any, run: RunDir, tiny: Any) -> None:
+    settings = make.tiny_settings()
     good = run.read_result("evaluate")
     for change, message in (
         ({"weights_sha256": "0" * 64}, "other weights"),
@@ -129,9 +129,9 @@ def test_results_of_other_weights_data_or_size_are_refused(run: RunDir, tiny: An
     assert not run.onnx.exists() and not run.result("export").exists()
 
 
-def test_a_precision_that_does_not_exist_yet_is_refused(run: RunDir, tiny: Any) -> None:
+def test_a_precision_that_does_not_exist_yet_is_refused(make: Any, run: RunDir, tiny: Any) -> None:
     with pytest.raises(PlanConflict, match="fp16 cannot be exported yet"):
-        export(run, tiny.make.tiny_settings(export={"precision": "fp16"}), tiny.data)
+        export(run, make.tiny_settings(export={"precision": "fp16"}), tiny.data)
 
 
 def test_a_place_that_cannot_be_written_leaves_nothing(
