@@ -1,7 +1,8 @@
 """Every image is decoded to its last line once, before anything is trained on it, and hashed on the way.
 
-`cv2.imread` returns a truncated JPEG as an image with a grey rest, so a half-copied data set would train without a word.
-Pillow refuses it; and OpenCV refuses some that Pillow takes, so both have to agree. Decoding 1,500 boards takes seconds, so the outcome is remembered by (path, size, mtime).
+`cv2.imread` returns a truncated JPEG as an image with a grey rest, so a half-copied data set would train without a
+word. Pillow refuses it; and OpenCV refuses some that Pillow takes, so both have to agree. Decoding 1,500 boards takes
+seconds, so the outcome is remembered by (path, size, mtime).
 """
 
 from __future__ import annotations
