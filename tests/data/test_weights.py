@@ -61,7 +61,7 @@ def test_unknown_weights_need_somebody_to_vouch(shelf: Path):
 
 def test_missing_weights_say_where_they_were_looked_for(shelf: Path, cache: Path):
     assert not weights_available("yolov8n.pt")
-    with pytest.raises(WeightsError, match="yolov8n.pt: not found") as raised:
+    with pytest.raises(WeightsError, match=r"yolov8n\.pt: not found") as raised:
         find_weights("yolov8n.pt", allow_fetch=False)
     assert str(shelf) in str(raised.value) and RELEASE in str(raised.value)
     with pytest.raises(WeightsError, match=re.escape("Did you mean yolov8s.pt?")):

@@ -35,7 +35,8 @@ def test_splits_as_lists_files_and_absolute_paths(yolo_folder: Path):
         "".join(f"./images/train/train_{index}.png\n" for index in (0, 1)) + f"{yolo_folder}/images/train/train_2.png\n"
     )
     (yolo_folder / "data.yaml").write_text(
-        f"path: .\nnames: {{0: scratch, 1: dent}}\nnc: 2\ntrain: [train.txt, images/test]\nval: {yolo_folder}/images/val\n"
+        "path: .\nnames: {0: scratch, 1: dent}\nnc: 2\ntrain: [train.txt, images/test]\n"
+        f"val: {yolo_folder}/images/val\n"
     )
     layout = find_layout(yolo_folder / "data.yaml")
     assert [path.name for path in layout.train] == [

@@ -35,8 +35,8 @@ KNOWN_WEIGHTS: dict[str, str] = {
     "yolo26x.pt": "9fdd44a31c504547ffb81d2c6d9e6dac3493c8eaa8b0398d3f43bae6c7003e92",
 }
 """SHA-256 by file name. yolov8n and yolov8s: hashed from the files. The others: the digests GitHub shows for the
-assets of the v8.4.0 release, as recorded independently by several public projects (mozo's tools/fetch/yolov8.py,
-yolo11.py and yolo26.py read them from GitHub's API; each was found in at least one other project's pin list)."""
+assets of the v8.4.0 release, as recorded by public projects: the fetch scripts of `mozo` (tools/fetch/, read from
+GitHub's API) and the model catalogue of `bird_sharpness`; each stands in at least two projects' lists of pins."""
 
 _DOWNLOAD_BYTES: dict[str, int] = {
     "yolov8n.pt": 6_549_796,
