@@ -21,7 +21,7 @@ version="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" ||
 rm -f "$folder/.ready"
 lock="$version $(cksum <docker/dev.lock)"
 if [ "$(cat "$folder/.lock" 2>/dev/null || true)" != "$lock" ]; then
-    echo "setup: installing the locked packages into $folder (once; about 3 GB to fetch and 6 GB on disk)" >&2
+    echo "setup: installing the locked packages into $folder (once; about 3.3 GB to fetch, 6.1 GB on disk)" >&2
     "$python" -m venv --clear "$folder" || fail "the environment $folder cannot be made; is the disk full?"
     # --no-deps: the lock is complete, and takes OpenCV's headless build where Ultralytics asks for the other.
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \

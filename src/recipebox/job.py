@@ -119,8 +119,8 @@ def locked_job(name: str, supplies: Supplies) -> JobResult:
     expected = old.read_result("train")["weights"]
     with signals_interrupt():
         differences = _lock_differences(old, plan, supplies)
-        for difference in differences:
-            say(f"not as in {old.root}: {difference}")
+        for words in differences:
+            say(f"not as in {old.root}: {words}")
         result = _new_job(plan, supplies)
     made = result.run.read_result("train")["weights"]
     difference = weights_difference(expected, made, differences)
