@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recipebox.data.detection_set import DetectionSet
-from recipebox.report.boards import SHOWN, board_picture, judge, look_at_boards, overlaps
+from recipebox.evaluate.inspection import inspect
+from recipebox.report.boards import SHOWN, board_picture, judge, look_at_boards
 
 boxes = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2).map(
     lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
@@ -41,9 +42,15 @@ def test_judgement_is_the_definition(true: list, found: list) -> None:
         assert overkill == (not any(iou_of(box, other) >= 0.45 for _, other in true))
 
 
-def test_boxes_without_area_overlap_nothing() -> None:
-    empty = np.array([[5, 5, 5, 5]], np.float32)
-    assert overlaps(empty, empty).item() == 0.0
+@given(true_boxes, found_boxes)
+def test_judgement_counts_what_evaluation_counts(true: list, found: list) -> None:
+    true_array = np.array([[k, *b] for k, b in true], np.float32).reshape(-1, 5)
+    found_array = np.array([[*b, 0.9, k] for k, b in found], np.float32).reshape(-1, 6)
+    judged = judge(true_array, found_array, 0.45)
+    counts = inspect([found_array], [true_array[:, [1, 2, 3, 4, 0]]], nc=3, iou=0.45, threshold=0.5)
+    assert judged.count("escape") == counts.escapes.sum()
+    assert judged.count("confused") == counts.confused.sum()
+    assert sum(judged.overkill) == counts.overkill.sum()
 
 
 def perfect(boards: DetectionSet) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

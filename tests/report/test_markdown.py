@@ -60,3 +60,9 @@ def test_long_text_is_cut() -> None:
 def test_a_row_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ValueError, match="3 cells"):
         table(["a", "b"], [["1", "2", "3"]])
+
+
+def test_dates_and_ids_stay_readable() -> None:
+    assert escape("20261121-093436-8702") == "20261121-093436-8702"
+    assert escape("1. item") == "1\\. item"
+    assert escape("-- set") == "\\-- set"

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipebox.report.headline import warnings_to_heed
-from recipebox.report.results import inspection_section, mismatches, share_text, shipped_section, wilson_interval
+from recipebox.report.results import (
+    inspection_section,
+    result_section,
+    share_text,
+    wilson_interval,
+)
+from recipebox.report.shipped import mismatches, shipped_section
 from recipebox.report.source import read_run
 from recipebox.run_dir import RunDir
 
@@ -73,7 +79,7 @@ def test_good_boards_are_counted_where_there_are_any(run: RunDir, edit_result: E
     assert "holds no good boards" in inspection_section(read_run(run), {})
     edit_result(run, "evaluate", ("boards",), {"defective": 400, "escaped": 40, "good": 100, "overkilled": 3})
     text = inspection_section(read_run(run), {})
-    assert "40 of 400 defective boards had at least one escape, 10.0 %" in text
+    assert "40 of 400 defective boards would pass, 10.0 %" in text
     assert "3 of 100 good boards would be rejected, 3.0 %" in text
 
 
@@ -104,14 +110,30 @@ def test_a_changed_onnx_file_is_said_loudly(run: RunDir) -> None:
 
 def test_a_failed_gate_and_a_failed_run_are_said_loudly(run: RunDir, edit_result: Edit) -> None:
     edit_result(run, "export", ("passed",), False)
-    edit_result(run, "export", ("map_drop",), 0.031)
+    edit_result(run, "export", ("reasons",), ["mAP50-95 fell from 0.5660 to 0.5350, by 0.0310; 0.005 is allowed"])
     run.set_state("failed", "the loss is not <finite>")
     said = "\n".join(warnings_to_heed(read_run(run)))
     assert "failed the accuracy gate" in said
-    assert "0.0310" in said
+    assert "by 0.0310; 0.005 is allowed. Do not ship it." in said
     assert "The run **failed**: the loss is not &lt;finite&gt;." in said
 
 
 def test_fallbacks_of_run_and_teacher_are_said_loudly(make_run: Callable[..., RunDir]) -> None:
     taken = "weights: scratch in place of yolov8n.pt"
     assert warnings_to_heed(read_run(make_run("pcb-distill", fallbacks=(taken,)))) == [f"**Fallback taken:** {taken}"]
+
+
+def test_a_detector_that_finds_nothing_has_no_precision(run: RunDir, edit_result: Edit) -> None:
+    edit_result(run, "evaluate", ("test", "precision"), 1.0)
+    edit_result(run, "evaluate", ("test", "recall"), 0.0)
+    edit_result(run, "evaluate", ("threshold_from",), "default")
+    this = read_run(run)
+    row = next(line for line in result_section(this, []).splitlines() if line.startswith("| **this run**"))
+    assert "**no detections**" in row
+    assert "a default score threshold" in result_section(this, [])
+
+
+def test_a_busy_machine_is_said(run: RunDir, edit_result: Edit) -> None:
+    assert "not idle" not in shipped_section(read_run(run), {})
+    edit_result(run, "bench", ("machine", "load_before"), 4.6)
+    assert "not idle" in shipped_section(read_run(run), {})

@@ -88,8 +88,8 @@ def confusion_matrix(evaluate: Document) -> bytes | None:
         small = 10.0 if size <= _ANNOTATED_CLASSES else 6.5
         axes.set_xticks(list(every), [names[i] for i in every], rotation=40, ha="right", fontsize=small)
         axes.set_yticks(list(every), [names[i] for i in every], fontsize=small)
-        axes.set_xlabel('true class ("background": no defect there, so overkill)')
-        axes.set_ylabel('detected as ("background": not found, so an escape)')
+        axes.set_xlabel('true class ("background": no defect there)')
+        axes.set_ylabel('detected as ("background": not detected)')
         axes.set_title("Confusion at the threshold, test split: counts")
         if size <= _ANNOTATED_CLASSES:
             _write_counts(axes, counts, shares)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipebox.errors import DataError, RecipeboxError
+from recipebox.evaluate.inspection import box_iou
 from recipebox.report.markdown import one_line
 from recipebox.report.pictures import BLUE, GREEN, ORANGE, VERMILLION, VIOLET, WIDTH, canvas, png
 
@@ -58,25 +59,13 @@ class Board:
         return judged.count("escape"), sum(judged.overkill), judged.count("confused")
 
 
-def overlaps(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """IoU of every box of `first` (n, 4) with every box of `second` (m, 4), both x1 y1 x2 y2: shape (n, m)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    area_first = np.prod(np.clip(first[:, 2:] - first[:, :2], 0, None), axis=1)
-    area_second = np.prod(np.clip(second[:, 2:] - second[:, :2], 0, None), axis=1)
-    union = area_first[:, None] + area_second[None, :] - shared
-    result: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return result
-
-
 def judge(true: NDArray[np.float32], detections: NDArray[np.float32], iou: float) -> Judgement:
     """Compare true boxes (n, 5: class, x1, y1, x2, y2) with detections (m, 6: x1, y1, x2, y2, score, class).
 
     The definitions of docs/run-files.md: an escape is overlapped by `iou` by no detection of any class, a confused
     defect only by detections of other classes, and overkill is a detection that overlaps no true defect.
     """
-    shared = overlaps(true[:, 1:5], detections[:, :4])
+    shared = box_iou(true[:, 1:5], detections[:, :4])
     touching = shared >= iou
     outcome: list[str] = []
     seen_as: list[int] = []
@@ -118,7 +107,7 @@ def look_at_boards(
             continue
         true = _in_pixels(split.boxes[index], image.shape[1], image.shape[0])
         found = _checked(detect(image))
-        found = found[found[:, 4] >= threshold]
+        found = found[found[:, 4] > threshold]
         boards.append(Board(path, true, found, judge(true, found, iou), "typical"))
     return _choose(boards), len(boards), problems
 
@@ -234,7 +223,7 @@ def _write_labels(axes: Axes, labels: Sequence[tuple[NDArray[np.float32], str, s
         corners = ((left, y1 - height - 4), (left, y2 + 4), (x2 + 6, y1), (x1 - long - 6, y1))
         places = np.array([(x, y, x + long, y + height) for x, y in corners], np.float32)
         outside = (places[:, 0] < 0) | (places[:, 1] < 0) | (places[:, 2] > width)
-        covered = overlaps(places, np.array(taken, np.float32).reshape(-1, 4)).sum(axis=1) + outside
+        covered = box_iou(places, np.array(taken, np.float32).reshape(-1, 4)).sum(axis=1) + outside
         best = int(np.argmin(covered))
         if covered[best] > 0.02 and not fill:
             continue

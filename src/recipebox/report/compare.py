@@ -12,7 +12,7 @@ from recipebox.report.source import Document, RunFacts, read_run
 from recipebox.run_dir import RunDir, finished_runs
 
 NOT_MEASURED = "not measured"
-_MAPS = ("mAP50", "mAP50-95", "precision", "recall")
+SCORES = ("mAP50", "mAP50-95", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ def counted(evaluate: Document) -> Counted:
 def map_text(value: float | None) -> str:
     """A score between 0 and 1, three decimals."""
     return NOT_MEASURED if value is None else f"{value:.3f}"
+
+
+def score_cells(test: Document) -> list[str]:
+    """The cells under `SCORES`. Precision without recall is what curves say of a detector that found nothing."""
+    cells = [map_text(test.number(key)) for key in SCORES]
+    if test.number("recall") == 0 and test.number("precision"):
+        cells[SCORES.index("precision")] = "no detections"
+    return cells
 
 
 def difference_text(mine: float, theirs: float) -> str:
@@ -142,9 +150,10 @@ def peers(this: RunFacts, compare: Sequence[RunDir]) -> list[Peer]:
     rows = [_peer(this, run, "baseline") for run in compare if run.root != this.run.root]
     wanted = this.plan.settings.evaluate.compare if this.plan is not None else ()
     profile = this.plan.profile if this.plan is not None else None
-    for recipe in wanted:
+    for asked in wanted:  # a recipe's name, or the path of its file
+        recipe = Path(asked).stem if "/" in asked else asked
         if recipe not in {row.recipe for row in rows}:
-            why = f"no finished run; `{train_command(recipe, profile)}` makes one"
+            why = f"no finished run; `{train_command(asked, profile)}` makes one"
             rows.append(Peer("baseline", recipe, None, why))
     return rows
 
@@ -210,7 +219,7 @@ def _result_row(role: str, recipe: str, facts: RunFacts | None, *, bold: bool = 
     if facts is None or "evaluate" in facts.absent:
         return [label, *["see below"] * 7]
     evaluate, sums = facts.evaluate, counted(facts.evaluate)
-    cells = [map_text(evaluate.number("test", key)) for key in _MAPS]
+    cells = score_cells(evaluate.part("test"))
     threshold = evaluate.number("threshold")
     cells += [count_text(sums.escapes), count_text(sums.overkill)]
     cells.append(NOT_MEASURED if threshold is None else f"{threshold:.2f}")
@@ -219,7 +228,7 @@ def _result_row(role: str, recipe: str, facts: RunFacts | None, *, bold: bool = 
 
 def _difference_row(this: RunFacts, other: RunFacts) -> list[str]:
     cells = []
-    for key in _MAPS:
+    for key in SCORES:
         mine, theirs = this.evaluate.number("test", key), other.evaluate.number("test", key)
         cells.append(NOT_MEASURED if mine is None or theirs is None else difference_text(mine, theirs))
     ours, others = counted(this.evaluate), counted(other.evaluate)

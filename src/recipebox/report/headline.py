@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from recipebox.report.compare import Peer, counted, difference_text, ticked
 from recipebox.report.markdown import attention, bullets, escape
-from recipebox.report.results import mismatches, share_text
+from recipebox.report.results import share_text
+from recipebox.report.shipped import mismatches
 from recipebox.report.source import STAGES, RunFacts, started_at
 
 
@@ -15,11 +16,9 @@ def warnings_to_heed(facts: RunFacts) -> list[str]:
     if state in {"failed", "stopped"}:
         lines.append(f"The run **{state}**: {escape(reason or 'no reason was recorded')}.")
     if facts.export.flag("passed") is False:
-        drop, limit = facts.export.number("map_drop"), facts.export.number("max_map_drop")
-        how_far = (
-            f": mAP50-95 drops by {drop:.4f}, at most {limit:g} is let through" if drop is not None and limit else ""
-        )
-        lines.append(f"The exported file **failed the accuracy gate**{how_far}. Do not ship it.")
+        reasons = facts.export.texts("reasons")
+        why = f": {escape('; '.join(reasons), 600)}" if reasons else ""
+        lines.append(f"The exported file **failed the accuracy gate**{why}. Do not ship it.")
     min_fps = facts.plan.settings.bench.min_fps if facts.plan is not None else None
     fps = facts.bench.number("fps")
     if min_fps is not None and fps is not None and fps < min_fps:

@@ -52,7 +52,7 @@ figure + p em { font-style: normal; }
 @page { size: A4; margin: 14mm 13mm; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; }
   table { font-size: 8.5pt; } th, td { padding: .25rem .4rem; } td, td:first-child { min-width: 0; }
-  .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; }
+  .scroll, pre { overflow: visible; } .scroll { break-inside: avoid; } pre { white-space: pre-wrap; }
   h2, h3 { break-after: avoid; } figure, tr, blockquote, pre { break-inside: avoid; } figure { break-after: avoid; }
   img { max-height: 225mm; width: auto; margin: 0 auto; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }

@@ -10,7 +10,7 @@ _LONGEST = 300
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;", "$": "&#36;"}
 _SPECIAL = re.compile(r"[&<>|@$]")
 _SYNTAX = re.compile(r"([\\`*_\[\]~#])")
-_LINE_START = re.compile(r"^(|\d+)([-+=.)])")
+_LIST_START = re.compile(r"^(\d*)([-+=.)])")
 
 
 def one_line(text: object, limit: int = _LONGEST) -> str:
@@ -28,7 +28,8 @@ def escape(text: object, limit: int = _LONGEST) -> str:
     line = _SYNTAX.sub(r"\\\1", one_line(text, limit))
     line = _SPECIAL.sub(lambda match: _ENTITIES[match.group()], line)
     line = line.replace("://", "&#58;//").replace("www.", "www&#46;")
-    return _LINE_START.sub(lambda match: match.group(1) + "\\" + match.group(2), line)
+    # A number is the start of a list only before a dot or bracket: dates and ids stay readable.
+    return _LIST_START.sub(lambda m: m.group() if m[1] and m[2] in "-+=" else f"{m[1]}\\{m[2]}", line)
 
 
 def code(text: object, limit: int = _LONGEST) -> str:

@@ -97,7 +97,7 @@ def curves_section(facts: RunFacts, pictures: dict[str, bytes]) -> str:
     lines = ["## Precision and recall", ""]
     if "pr.png" in pictures:
         caption = (
-            "A curve shows what any other threshold would buy; the dot is the threshold chosen on validation. "
+            "A curve shows what any other threshold would buy; the dot is the threshold in use. "
             "Escapes fall to the right, overkill falls upwards."
         )
         lines.append(picture("pr.png", "Precision-recall curves per class", caption))
@@ -144,11 +144,28 @@ def lock_section(facts: RunFacts) -> str:
     if not facts.lock:
         lines.append("lock.json is missing or cannot be read: the versions of this run are not recorded.")
         return "\n".join(lines)
-    rows = [[code(key), code(value, 90)] for key, value in _flat(facts.lock.content)]
+    rows = [
+        [code(key), "none" if value in (None, "") else code(value, 90)]
+        for key, value in _flat(_short(facts.lock.content))
+    ]
     if len(rows) > _MOST_LOCK_ROWS:
         lines += [f"The first {_MOST_LOCK_ROWS} of {len(rows)} entries; lock.json holds all.", ""]
     lines.append(table(["what", "hash or version"], rows[:_MOST_LOCK_ROWS], left=2))
     return "\n".join(lines)
+
+
+def _short(lock: dict[str, Any]) -> dict[str, Any]:
+    """The lock without what a teacher's lock repeats of its student's."""
+    teachers = lock.get("teachers")
+    if not isinstance(teachers, list):
+        return lock
+    told = [
+        {key: value for key, value in teacher.items() if key not in lock or lock[key] != value}
+        if isinstance(teacher, dict)
+        else teacher
+        for teacher in teachers
+    ]
+    return {**lock, "teachers": told}
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,7 +25,8 @@ from recipebox.report.provenance import (
     training_section,
     warnings_section,
 )
-from recipebox.report.results import inspection_section, result_section, shipped_section
+from recipebox.report.results import inspection_section, result_section
+from recipebox.report.shipped import shipped_section
 from recipebox.report.source import RunFacts, read_run
 from recipebox.run_dir import RunDir, atomic_writer, write_text
 
