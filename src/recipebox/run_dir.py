@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -72,7 +72,7 @@ class RunDir:
         with storage_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
             while True:
-                stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+                stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
                 root = parent / f"{stamp}-{secrets.token_hex(2)}"
                 try:
                     root.mkdir()

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from recipebox.errors import CheckFailed, PlanConflict, RunError, StorageError, WeightsError
+from recipebox.errors import CheckFailed, RunError, StorageError, WeightsError
 from recipebox.evaluate.detector import TorchDetector
 from recipebox.export.onnx import OPSET, OnnxDetector, export_onnx
 from recipebox.export.parity import parity
@@ -127,11 +127,6 @@ def test_results_of_other_weights_data_or_size_are_refused(make: Any, run: RunDi
     with pytest.raises(RunError, match="recipebox evaluate"):
         export(run, settings, tiny.data)
     assert not run.onnx.exists() and not run.result("export").exists()
-
-
-def test_a_precision_that_does_not_exist_yet_is_refused(make: Any, run: RunDir, tiny: Any) -> None:
-    with pytest.raises(PlanConflict, match="fp16 cannot be exported yet"):
-        export(run, make.tiny_settings(export={"precision": "fp16"}), tiny.data)
 
 
 def test_a_place_that_cannot_be_written_leaves_nothing(

@@ -30,7 +30,7 @@ def test_equal_runs_have_equal_locks(lock):
 @pytest.mark.parametrize(
     "change",
     [
-        "export.precision=fp16",
+        "export.max_map_drop=0.01",
         "evaluate.iou=0.6",
         "bench.images=7",
         "train.workers=0",

@@ -182,6 +182,7 @@ def test_data_set_hooks() -> None:
 
 def test_validator_reads_what_the_deployed_views_give() -> None:
     assert_in_order(BaseValidator.get_model, "trainer.ema.ema")
+    assert_in_order(BaseValidator.__call__, "if self.training:", "model.end2end = self.args.nms is False")
     assert_in_order(BaseValidator.__call__, "model.loss(batch, preds)[1].items()", "self.loss[k] += v")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipebox import __version__
-from recipebox.errors import PlanConflict, WeightsError
+from recipebox.errors import WeightsError
 from recipebox.evaluate.detector import TorchDetector
 from recipebox.evaluate.postprocess import MAX_DETECTIONS
 from recipebox.run_dir import atomic_writer
@@ -26,7 +26,7 @@ OPSET = 18
 INPUT, OUTPUT = "images", "output0"
 
 
-def export_onnx(weights: Path, out: Path, imgsz: int, *, sha256: str, precision: str = "fp32") -> None:
+def export_onnx(weights: Path, out: Path, imgsz: int, *, sha256: str) -> None:
     """Write an ONNX file: one image of (1, 3, imgsz, imgsz) in, the raw output of `Detector` out.
 
     The metadata has Ultralytics' keys (names, imgsz, stride, task, batch, end2end), so tools that read its exports read
@@ -37,24 +37,15 @@ def export_onnx(weights: Path, out: Path, imgsz: int, *, sha256: str, precision:
         out: the ONNX file; whole or not written at all, and nothing is left beside it.
         imgsz: side of the square input, pixels.
         sha256: the hash of `weights`, as whoever made them recorded it.
-        precision: fp32.
 
     Raises:
-        PlanConflict: another precision.
         WeightsError: see `TorchDetector`; or the network has parts that ONNX cannot express.
         StorageError: disk full, no permission.
     """
-    check_precision(precision)
     detector = TorchDetector(weights, sha256=sha256, imgsz=imgsz, device="cpu")
     content = _with_metadata(_traced(detector), detector)
     with atomic_writer(out) as file:
         file.write(content)
-
-
-def check_precision(precision: str) -> None:
-    """Raises PlanConflict for a precision that cannot be exported yet."""
-    if precision != "fp32":
-        raise PlanConflict(f"export.precision: {precision} cannot be exported yet. Use fp32.")
 
 
 def _traced(detector: TorchDetector) -> bytes:

@@ -13,7 +13,7 @@ from recipebox.errors import CheckFailed, RunError
 from recipebox.evaluate.detection import Measurement, measure, prepare
 from recipebox.evaluate.detector import TorchDetector, check_names
 from recipebox.evaluate.run import trained_sha256
-from recipebox.export.onnx import OnnxDetector, check_precision, export_onnx, opset
+from recipebox.export.onnx import OnnxDetector, export_onnx, opset
 from recipebox.export.parity import Parity, parity
 from recipebox.progress import track
 from recipebox.recipe.schema import Settings
@@ -35,14 +35,12 @@ def export(run: RunDir, settings: Settings, detection_set: DetectionSet) -> dict
     Raises:
         RunError: the run was not evaluated, or on other weights or data.
         WeightsError: best.pt is not what training wrote, or cannot be expressed in ONNX.
-        PlanConflict: a precision that cannot be exported.
         CheckFailed: the file lost more than `export.max_map_drop` mAP50-95, or its output is another; export.json is
             written and says so.
     """
-    check_precision(settings.export.precision)
     sha256 = trained_sha256(run)
     evaluated = _evaluation(run, settings, detection_set, sha256)
-    export_onnx(run.best, run.onnx, settings.train.imgsz, sha256=sha256, precision=settings.export.precision)
+    export_onnx(run.best, run.onnx, settings.train.imgsz, sha256=sha256)
     return check_export(run, settings, detection_set, evaluated)
 
 

@@ -174,7 +174,7 @@ class Evaluate(Section):
 class Export(Section):
     """The file that ships."""
 
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Literal["fp32"] = "fp32"
     max_map_drop: Fraction = Field(
         default=0.005, description="Largest drop of mAP50-95 from the .pt that is let through."
     )

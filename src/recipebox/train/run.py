@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from recipebox.data.detection_set import DetectionSet
 from recipebox.data.archive import file_sha256
-from recipebox.errors import TrainingFailed, WeightsError, storage_errors
+from recipebox.data.detection_set import DetectionSet
+from recipebox.errors import TrainingFailed, storage_errors
 from recipebox.recipe.plan import Plan, technique_order
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
@@ -32,7 +32,7 @@ def train(
     Raises:
         TrainingFailed: the loss is not finite, or memory ran out.
         StorageError: a file of the run cannot be written.
-        WeightsError: the initial weights do not fit.
+        WeightsError: no network can be built from the initial weights.
     """
     from recipebox.techniques.build import build_techniques
     from recipebox.train.trainer import RecipeTrainer
@@ -112,26 +112,10 @@ def stock_arguments(settings: Settings, device: str, run: RunDir, weights: Path 
         "save": True,
     }
     if weights is None:
-        return arguments | {"model": f"{architecture(settings)}.yaml", "pretrained": False}
-    if model.arch is not None and model.arch != weights.stem:
+        return arguments | {"model": f"{model.architecture}.yaml", "pretrained": False}
+    if model.arch is not None:
         return arguments | {"model": f"{model.arch}.yaml", "pretrained": str(weights)}
     return arguments | {"model": str(weights)}
-
-
-def architecture(settings: Settings) -> str:
-    """The network's name, e.g. `yolov8n`.
-
-    Raises:
-        WeightsError: neither `model.arch` nor the name of the weights tells it.
-    """
-    if settings.model.arch is not None:
-        return settings.model.arch
-    stem = Path(settings.model.weights).stem
-    if not stem.startswith(("yolov8", "yolo11", "yolo26")):
-        raise WeightsError(
-            f"model.weights: {settings.model.weights} does not say which network it is. Add model.arch, e.g. yolov8n."
-        )
-    return stem
 
 
 def _teacher(run: RunDir | None) -> dict[str, Any] | None:

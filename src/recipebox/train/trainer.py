@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -18,17 +17,14 @@ from recipebox.run_dir import RunDir, atomic_writer
 from recipebox.techniques.base import Technique, innermost
 from recipebox.train.checkpoint import load_checkpoint, save_checkpoint
 from recipebox.train.telemetry import Telemetry, finite
+from recipebox.train.weights_file import shippable
 from recipebox.ultralytics_setup import import_ultralytics
 
 import_ultralytics()
 
-from ultralytics import __version__ as ultralytics_version  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
-from ultralytics.utils import DEFAULT_CFG_KEYS  # noqa: E402
 from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
 
-# Arguments that name places on this machine; they do not belong into weights that ship.
-_PLACES = {"data", "model", "project", "name", "save_dir", "cfg", "pretrained"}
 _METRICS = {
     "metrics/precision(B)": "precision",
     "metrics/recall(B)": "recall",
@@ -259,6 +255,12 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
 
     # -- validation, files ---------------------------------------------------------------------------------------
 
+    def get_validator(self) -> Any:
+        validator = super().get_validator()
+        if getattr(unwrap_model(self.model).model[-1], "one2one_cv2", None) is not None:
+            validator.args.nms = False  # validate the NMS-free branch: it is the one that ships
+        return validator
+
     def validate(self) -> tuple[Any, Any]:
         before = self.best_fitness
         metrics, fitness = super().validate()
@@ -270,30 +272,10 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         """results.csv is written by the telemetry, whole, after every epoch."""
 
     def save_model(self) -> bool:
-        """weights/last.pt, and weights/best.pt where this epoch is the best so far: stock models in float32 that load
-        without this package, without optimizer, dates or paths, so that equal runs give equal files."""
-        model = deepcopy(self.ema.ema).float().to("cpu", memory_format=torch.contiguous_format)
-        model.criterion = None
-        arguments = {k: v for k, v in vars(self.args).items() if k in DEFAULT_CFG_KEYS and k not in _PLACES}
-        model.args = arguments
-        for parameter in model.parameters():
-            parameter.requires_grad = False
-        document = {
-            "epoch": -1,
-            "best_fitness": None,
-            "model": model,
-            "ema": None,
-            "updates": None,
-            "optimizer": None,
-            "train_args": arguments,
-            "train_metrics": {},
-            "train_results": {},
-            "date": None,
-            "version": ultralytics_version,
-            "license": "AGPL-3.0",
-        }
-        targets = [self.run_dir.last, *([self.run_dir.best] if self.best_epoch == int(self.epoch) + 1 else [])]
-        for path in targets:
+        """weights/last.pt, and weights/best.pt where this epoch is the best so far."""
+        document = shippable(self.ema.ema, self.args)
+        best = [self.run_dir.best] if self.best_epoch == int(self.epoch) + 1 else []
+        for path in (self.run_dir.last, *best):
             with atomic_writer(path) as file:
                 torch.save(document, file)
         return True

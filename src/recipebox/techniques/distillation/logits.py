@@ -37,7 +37,7 @@ def logits_loss(
         A scalar per image of the batch's mass, not multiplied by the batch size.
 
     Source: Yang et al., "Bridging Cross-task Protocol Inconsistency for Distillation in Dense Object Detection"
-    (ICCV 2023), section 3.2 (binary classification distillation, disagreement as weight).
+    (ICCV 2023), on binary classification distillation with the disagreement as weight.
     """
     student = student_logits.float() / temperature
     target = (teacher_logits.float() / temperature).sigmoid()

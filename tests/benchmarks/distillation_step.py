@@ -1,0 +1,124 @@
+"""A distillation step (logits + box) against Ultralytics' own distillation, and against the floor.
+
+    python tests/benchmarks/distillation_step.py [--rounds 12] [--imgsz 320] [--batch 16]
+
+The floor is a vanilla step plus the teacher's forward pass. Student YOLOv8n, teacher YOLOv8s, fresh weights: the time
+does not depend on them. All arms run in one process, each with its own copy of the student.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from paired import finish, ratio, rounds
+
+from recipebox.recipe.schema import Distillation
+from recipebox.techniques.distillation.teacher import Teacher
+from recipebox.techniques.distillation.technique import DistillationTechnique
+from recipebox.ultralytics_setup import import_ultralytics
+
+import_ultralytics()
+
+from ultralytics.cfg import get_cfg  # noqa: E402
+from ultralytics.nn.distill_model import DistillationModel  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
+
+
+def detector(name: str, args: Any) -> Any:
+    torch.manual_seed(0)
+    model = DetectionModel(f"{name}.yaml", nc=6, verbose=False)
+    model.names = dict(enumerate("abcdef"))
+    model.args = args
+    return model
+
+
+def batch(size: int, imgsz: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    boxes = 10
+    return {
+        "img": torch.rand(size, 3, imgsz, imgsz, generator=generator),
+        "batch_idx": torch.arange(size).repeat_interleave(boxes).float(),
+        "cls": torch.randint(0, 6, (size * boxes, 1), generator=generator).float(),
+        "bboxes": torch.rand(size * boxes, 4, generator=generator) * 0.1 + torch.tensor([0.4, 0.4, 0.05, 0.05]),
+    }
+
+
+def stepping(model: Any, images: dict[str, torch.Tensor], before: Callable[[], Any] | None = None) -> Any:
+    """One training step: forward, loss, backward, clip, optimizer, average."""
+    student = getattr(model, "student_model", model)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
+    average = ModelEMA(student)
+    model.train()
+
+    def step() -> None:
+        if before is not None:
+            before()
+        loss, _ = model(dict(images))
+        loss.sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=10.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(student)
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--imgsz", type=int, default=320)
+    parser.add_argument("--batch", type=int, default=16)
+    options = parser.parse_args()
+    args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch})
+    images = batch(options.batch, options.imgsz)
+    student, teacher = detector("yolov8n", args), detector("yolov8s", args)
+
+    ours = deepcopy(student)
+    settings = Distillation.model_validate({"teachers": [{"recipe": "t"}], "logits": {}, "box": {}})
+    technique = DistillationTechnique(settings, lambda device: Teacher(deepcopy(teacher), device))
+    context = SimpleNamespace(
+        model=ours, device=torch.device("cpu"), names=tuple("abcdef"), step=1, total_steps=100, record=print
+    )
+    technique.on_setup(context)  # type: ignore[arg-type]
+    ours.criterion = technique.wrap_criterion(ours.init_criterion())
+
+    frozen = deepcopy(teacher).eval().requires_grad_(False)
+    folded = Teacher(deepcopy(teacher), torch.device("cpu"))
+
+    def stock_teacher() -> None:
+        with torch.no_grad():
+            frozen(images["img"])
+
+    native = DistillationModel(teacher_model=deepcopy(teacher), student_model=deepcopy(student))
+    arms = {
+        "recipebox": stepping(ours, images),
+        "ultralytics": stepping(native, images),
+        "floor": stepping(deepcopy(student), images, stock_teacher),
+        "floor_folded": stepping(deepcopy(student), images, lambda: folded(images["img"])),
+        "vanilla": stepping(deepcopy(student), images),
+    }
+    for step in arms.values():
+        step()
+    seconds = rounds(arms, options.rounds)
+    ours_s = seconds["recipebox"]
+    finish(
+        benchmark="distillation_step",
+        imgsz=options.imgsz,
+        batch=options.batch,
+        rounds=options.rounds,
+        step_ms={name: round(1000 * sorted(values)[len(values) // 2], 1) for name, values in seconds.items()},
+        against_ultralytics=ratio(ours_s, seconds["ultralytics"]),
+        against_vanilla_plus_teacher=ratio(ours_s, seconds["floor"]),
+        against_vanilla_plus_folded_teacher=ratio(ours_s, seconds["floor_folded"]),
+        against_vanilla=ratio(ours_s, seconds["vanilla"]),
+    )
+
+
+if __name__ == "__main__":
+    main()
