@@ -23,7 +23,9 @@ class StockTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def __init__(self, overrides: dict[str, Any], data_set: DetectionSet) -> None:
         self.data_set = data_set
+        threads = torch.get_num_threads()
         super().__init__(overrides=overrides)
+        torch.set_num_threads(threads)  # another number of threads adds up in another order
         self.add_callback("on_train_epoch_start", lambda trainer: trainer.train_loader.set_epoch(trainer.epoch))
 
     def get_dataset(self) -> dict[str, Any]:
@@ -89,3 +91,18 @@ def test_checkpoint_is_a_stock_model(toy_set: DetectionSet, arguments: dict[str,
     assert all(torch.equal(value, average[key]) for key, value in loaded.model.state_dict().items())
     assert str(tmp_path).encode() not in run.last.read_bytes()
     assert loaded.predict(str(toy_set.test.images[0]), imgsz=64, verbose=False)[0].boxes is not None
+
+
+def test_training_keeps_the_threads_it_was_given(
+    toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """Stock sets its own number, one core less than there are."""
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            run = RunDir.create("r", tmp_path)
+            RecipeTrainer(arguments | {"save_dir": str(run.root)}, run, toy_set, [])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -93,13 +93,17 @@ class Measurement:
         return None if self.curves is None or row is None else self.curves.ap[row]
 
     def summary(self, threshold: float) -> dict[str, Any]:
-        """Images, instances, mAP50, mAP50-95, and precision and recall (means over classes) at a threshold."""
+        """Images, instances, mAP50, mAP50-95, and precision and recall (means over classes) at a threshold.
+
+        A detector that finds nothing has no precision: the key is absent.
+        """
         document: dict[str, Any] = {"images": self.images, "instances": int(self.instances.sum())}
         if self.curves is not None:
             at = _score_index(self.curves, threshold)
             document["mAP50"] = float(self.curves.ap[:, 0].mean())
             document["mAP50-95"] = float(self.curves.ap.mean())
-            document["precision"] = float(self.curves.precision[:, at].mean())
+            if any((found[:, 4] >= threshold).any() for found in self.line):
+                document["precision"] = float(self.curves.precision[:, at].mean())
             document["recall"] = float(self.curves.recall[:, at].mean())
         return document
 

@@ -24,7 +24,8 @@ def box_loss(
         teacher_logits: (B, nc, A).
         temperature: T > 0.
 
-    Source: Zheng et al., "Localization Distillation for Dense Object Detection" (CVPR 2022), on the distillation of edge distributions.
+    Source: Zheng et al., "Localization Distillation for Dense Object Detection" (CVPR 2022), on the distillation of
+    edge distributions.
     """
     score = teacher_logits.float().sigmoid().amax(dim=1)
     image, anchor = (score > SCORE_FLOOR).nonzero(as_tuple=True)
