@@ -101,7 +101,7 @@ def test_every_image_once_an_epoch_and_in_another_order(split: Split) -> None:
 
 def test_a_sample_does_not_depend_on_what_was_loaded_before(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """In-place augmentation of a shared image, or a full buffer, would show here."""
-    monkeypatch.setattr(views, "_DECODED_IMAGES_KEPT", 3)
+    monkeypatch.setattr(views, "_KEPT_BYTES", 3 * 64 * 64 * 3)
     fresh = TrainingViews(split, NAMES, stock_arguments(mosaic=0.0, hsv_v=0.9), seed=1, epochs=5)
     used = TrainingViews(split, NAMES, stock_arguments(mosaic=0.0, hsv_v=0.9), seed=1, epochs=5)
     for view in range(3):
@@ -112,7 +112,7 @@ def test_a_sample_does_not_depend_on_what_was_loaded_before(split: Split, monkey
 
 
 def test_mosaic_draws_from_the_whole_set_and_memory_is_bounded(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_DECODED_IMAGES_KEPT", 4)
+    monkeypatch.setattr(views, "_KEPT_BYTES", 4 * 64 * 64 * 3)
     dataset = TrainingViews(split, NAMES, stock_arguments(mixup=0.0, cutmix=0.0), seed=1, epochs=50)
     drawn: set[int] = set()
     original = dataset.get_image_and_label

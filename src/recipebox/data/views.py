@@ -26,9 +26,8 @@ import_ultralytics()
 
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 
-# Decoded images a process keeps for mosaic partners; it bounds memory and never changes a sample.
-_DECODED_IMAGES_KEPT = 512
-_IN_MEMORY_BYTES = 256 * 2**20
+# What a process keeps of decoded images, training and validation each; it bounds memory and never changes a sample.
+_KEPT_BYTES = 512 * 2**20
 
 
 def seed_everything(*key: int) -> None:
@@ -91,7 +90,7 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
             data={"names": dict(enumerate(names)), "nc": len(names), "channels": 3},
         )
         self.buffer = _WholeSet(self.ni)
-        self.max_buffer_length = min(self.ni, _DECODED_IMAGES_KEPT)
+        self.max_buffer_length = max(2, min(self.ni + 1, _KEPT_BYTES // (args.imgsz * args.imgsz * 3)))
         closed = copy(args)
         closed.mosaic = closed.mixup = closed.cutmix = closed.copy_paste = 0.0
         self._closed_transforms = self.build_transforms(closed)
@@ -133,7 +132,7 @@ class DeployedViews(Dataset[dict[str, Any]]):
         self.labels = [_label(path, boxes) for path, boxes in split]
         self.collate_fn = YOLODataset.collate_fn
         self._kept: dict[int, dict[str, Any]] = {}
-        self._keep = len(split) * imgsz * imgsz * 3 <= _IN_MEMORY_BYTES
+        self._keep = len(split) * imgsz * imgsz * 3 <= _KEPT_BYTES
 
     def __len__(self) -> int:
         return len(self.split)
