@@ -115,9 +115,19 @@ def train(
 
 @app.command()
 @_verb
-def evaluate(run: Run, as_json: Json = False) -> Answer:
+def evaluate(
+    run: Run,
+    dataset: Annotated[str | None, typer.Option(help="Another data set with the same classes; writes nothing.")] = None,
+    as_json: Json = False,
+) -> Answer:
     """Measure a run's best weights on the validation and test splits again."""
-    return _stage(run, "evaluate")
+    if dataset is None:
+        return _stage(run, "evaluate")
+    from recipebox.job import elsewhere_job
+    from recipebox.listing import accuracy_table
+
+    document = elsewhere_job(run, dataset)
+    return Answer(document, accuracy_table(document))
 
 
 @app.command()

@@ -154,6 +154,25 @@ def stage_job(name: str, stage: Stage) -> tuple[RunDir, dict[str, Any]]:
     return run, run_stage(stage, run, read_plan(run), Supplies(), None)
 
 
+def elsewhere_job(name: str, dataset: str) -> dict[str, Any]:
+    """Measure a run's best weights on another data set with the same classes; nothing is written.
+
+    The threshold comes from that set's val split: it says what the detector could do there, not what it would do
+    with the threshold it ships with.
+
+    Raises:
+        RunError: no such run.
+        DataError: the data set cannot be had.
+        WeightsError: its classes are others.
+    """
+    from recipebox.data.datasets import prepare
+    from recipebox.evaluate.run import evaluate_weights, trained_sha256
+
+    run = find_run(name)
+    plan = read_plan(run)
+    return evaluate_weights(run.best, trained_sha256(run), plan.settings, prepare(dataset))
+
+
 def report_job(name: str) -> RunDir:
     """Write a run's report again; with pictures of boards where the data is here already."""
     run = find_run(name)

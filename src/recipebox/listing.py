@@ -65,6 +65,23 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> str:
     return _table(lines)
 
 
+def accuracy_table(document: dict[str, Any]) -> str:
+    """What an evaluation measured on test, for people: the whole split, then each class.
+
+    Args:
+        document: as in evaluate.json.
+    """
+    test, dataset = document["test"], document["dataset"]["name"]
+    rows = [("class", "defects", "AP50", "AP50-95", "escapes", "overkill")]
+    for entry in document["per_class"]:
+        counts = (str(entry[key]) for key in ("escapes", "overkill"))
+        rows.append(
+            (entry["name"], str(entry["instances"]), *(_number(entry.get(k), 3) for k in ("AP50", "AP50-95")), *counts)
+        )
+    whole = f"{dataset}: {test['images']} test images, mAP50 {_number(test.get('mAP50'), 3)}"
+    return f"{whole}, mAP50-95 {_number(test.get('mAP50-95'), 3)}\n{_table(rows)}"
+
+
 def _purpose(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
