@@ -69,6 +69,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         super().__init__(overrides=arguments)
         # On a CPU stock leaves one core idle (all but one, at most 8), which costs half the speed on two cores.
         torch.set_num_threads(threads)
+        # plan.yaml says what was asked; Ultralytics' list of its arguments names places on this machine.
+        (run.root / "args.yaml").unlink(missing_ok=True)
         # Stock callbacks are trackers and plots; what acts here are methods, see run_callbacks.
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
         if resume and run.checkpoint.exists():
