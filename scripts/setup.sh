@@ -23,8 +23,11 @@ lock="$version $(cksum <docker/dev.lock)"
 if [ "$(cat "$folder/.lock" 2>/dev/null || true)" != "$lock" ]; then
     echo "setup: installing the locked packages into $folder (once; about 3.3 GB to fetch, 6.1 GB on disk)" >&2
     "$python" -m venv --clear "$folder" || fail "the environment $folder cannot be made; is the disk full?"
+    # On a terminal pip's own bars show how far the download is; a log needs no line for each of 90 packages.
+    said=--quiet
+    [ -t 1 ] && said=--progress-bar=on
     # --no-deps: the lock is complete, and takes OpenCV's headless build where Ultralytics asks for the other.
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
+    "$folder/bin/python" -m pip install "$said" --disable-pip-version-check --no-input --no-deps --require-hashes \
         -r docker/dev.lock || fail "the packages cannot be installed; the lines above say why. \`make setup\` tries again."
     printf '%s\n' "$lock" >"$folder/.lock"
 fi
