@@ -29,7 +29,7 @@ def small(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 stem = f"{number}{index:03d}"
                 (root / group / number).mkdir(parents=True, exist_ok=True)
                 (root / group / f"{number}_not").mkdir(exist_ok=True)
-                board = np.random.default_rng(index).integers(0, 2, (640, 640), dtype=np.uint8) * 255
+                board = np.random.default_rng((int(number), index)).integers(0, 2, (640, 640), dtype=np.uint8) * 255
                 for kind in ("test", "temp"):
                     cv2.imwrite(str(root / group / number / f"{stem}_{kind}.jpg"), board)
                 (root / group / f"{number}_not/{stem}.txt").write_text("100 200 140 240 1\n600,600,639,639,6\n")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipebox.data.yolo_folder import find_layout, group_of, load
-from recipebox.data.yolo_labels import LabelReader, label_path
+from recipebox.data.yolo_labels import MAX_BOXES, LabelReader, label_path
 from recipebox.errors import DataError
 
 
@@ -105,7 +108,7 @@ def test_a_wrong_line_is_named_with_file_and_line(yolo_folder: Path, line: str, 
     (yolo_folder / "labels/val/val_1.txt").write_text(f"\n0 0.5 0.5 0.1 0.1\n{line}\n")
     with pytest.raises(DataError, match=told) as raised:
         load(yolo_folder)
-    assert "labels/val/val_1.txt:3: " in str(raised.value) and "1 problems" in str(raised.value)
+    assert "labels/val/val_1.txt:3: " in str(raised.value) and "1 problem in" in str(raised.value)
 
 
 def test_many_problems_are_listed_to_twenty_and_counted(yolo_folder: Path):
@@ -127,7 +130,7 @@ def test_images_without_label_files_count_as_empty_unless_all_are(yolo_folder: P
     (yolo_folder / "labels/train/train_1.txt").write_text("")
     boards = load(yolo_folder)
     assert boards.train.boxes[0].shape == boards.train.boxes[1].shape == (0, 5)
-    assert any("1 images have no label file" in note for note in boards.notes)
+    assert any("1 image without a label file" in note for note in boards.notes)
     (yolo_folder / "labels").rename(yolo_folder / "labelz")
     with pytest.raises(DataError, match="none of the 10 images has a label file"):
         load(yolo_folder)
@@ -199,3 +202,104 @@ def test_list_files_on_a_full_disk_are_not_needed(small_disk: Callable[[int], Pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
     assert len(load(yolo_folder).train) == 6
     assert not list(disk.rglob("*.part"))
+
+
+def _labels(boards: Path, text: str) -> None:
+    (boards / "labels/train/train_0.txt").write_text(text)
+
+
+def test_a_box_beyond_the_image_ends_at_its_edge(yolo_folder: Path):
+    _labels(yolo_folder, "0 0.95 0.5 0.3 0.2\n1 0.5 0.500001 1 1\n")
+    boards = load(yolo_folder)
+    # 0.8 to 1.1 becomes 0.8 to 1; the second sticks out by no more than rounding, and stays as written.
+    np.testing.assert_allclose(
+        boards.train.boxes[0], [[0, 0.9, 0.5, 0.2, 0.2], [1, 0.5, 0.500001, 1, 1]], rtol=0, atol=1e-7
+    )
+    assert any("1 box reaching beyond the image" in note for note in boards.notes)
+
+
+def test_many_labels_are_read_in_time_and_too_many_refused(yolo_folder: Path):
+    lines = [f"0 0.5 0.5 0.2 {0.1 + index / 1e6:.6f}\n" for index in range(MAX_BOXES + 1)]
+    _labels(yolo_folder, "".join(lines[:-1]) * 3)
+    started = time.perf_counter()
+    boards = load(yolo_folder)
+    assert len(boards.train.boxes[0]) == MAX_BOXES
+    assert time.perf_counter() - started < 10  # comparing each with each would take minutes
+    _labels(yolo_folder, "".join(lines))
+    with pytest.raises(DataError, match=rf"train_0.txt:{MAX_BOXES + 1}: more than {MAX_BOXES} boxes"):
+        load(yolo_folder)
+
+
+@pytest.mark.parametrize("which", ["images/train/train_0.png", "labels/train/train_0.txt"])
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(yolo_folder: Path, which: str):
+    path = yolo_folder / which
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=rf"{path.name}: .*not a plain file"):
+        load(yolo_folder)
+
+
+@pytest.mark.parametrize("which", ["images/train/train_0.png", "labels/train/train_0.txt"])
+def test_a_link_to_nowhere_is_refused_and_not_left_out(yolo_folder: Path, which: str):
+    path = yolo_folder / which
+    path.unlink()
+    path.symlink_to(yolo_folder / "gone")
+    with pytest.raises(DataError, match=path.name):
+        load(yolo_folder)
+
+
+def test_linked_folders_are_walked_once(yolo_folder: Path, tmp_path: Path):
+    (yolo_folder / "images/train").rename(tmp_path / "elsewhere")
+    (yolo_folder / "images/train").mkdir()
+    (yolo_folder / "images/train/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(yolo_folder / "images/train")
+    assert len(find_layout(yolo_folder).train) == 6
+
+
+@pytest.mark.parametrize("entry", ["x" * 5000, '"a\\0b"', "train.txt"])
+def test_impossible_paths_are_no_bug(yolo_folder: Path, entry: str):
+    (yolo_folder / "train.txt").write_text("x" * 5000 + ".png\na\0b.png\n")
+    (yolo_folder / "data.yaml").write_text(f"names: [scratch, dent]\ntrain: {entry}\nval: images/val\n")
+    with pytest.raises(DataError) as raised:
+        load(yolo_folder)
+    assert len(str(raised.value)) < 13_000
+
+
+def test_lists_of_images_may_begin_with_a_byte_order_mark(yolo_folder: Path):
+    (yolo_folder / "train.txt").write_text("\ufeffimages/train/train_0.png\r\nimages/train/train_1.png\r\n", "utf-8")
+    (yolo_folder / "data.yaml").write_text("names: [scratch, dent]\ntrain: train.txt\nval: images/val\n")
+    assert len(load(yolo_folder).train) == 2
+
+
+@pytest.mark.parametrize("names", ["[on, dent]", "[scratch, null]", "[[scratch], dent]"])
+def test_names_that_yaml_reads_as_something_else_are_refused(yolo_folder: Path, names: str):
+    (yolo_folder / "data.yaml").write_text(f"names: {names}\ntrain: images/train\nval: images/val\n")
+    with pytest.raises(DataError, match="quotes"):
+        load(yolo_folder)
+
+
+@pytest.mark.parametrize("nc", ["3", "'3'", "3.5"])
+def test_nc_has_to_agree_however_it_is_written(yolo_folder: Path, nc: str):
+    (yolo_folder / "data.yaml").write_text(f"names: [scratch, dent]\nnc: {nc}\ntrain: images/train\nval: images/val\n")
+    with pytest.raises(DataError, match="nc is"):
+        load(yolo_folder)
+
+
+def test_a_path_of_another_machine_is_said(yolo_folder: Path):
+    (yolo_folder / "data.yaml").write_text(
+        "path: /home/somebody/set\nnames: [scratch, dent]\ntrain: images/train\nval: images/val\n"
+    )
+    assert any("/home/somebody/set" in note for note in load(yolo_folder).notes)
+
+
+def test_two_images_with_one_label_file_are_said(yolo_folder: Path):
+    shutil.copy(yolo_folder / "images/train/train_0.png", yolo_folder / "images/train/train_0.PNG")
+    boards = load(yolo_folder)
+    assert len(boards.train) == 7 and any("sharing a label file" in note for note in boards.notes)
+
+
+def test_an_image_in_two_splits_is_said(yolo_folder: Path):
+    assert not any("byte for byte" in note for note in load(yolo_folder).notes)
+    shutil.copy(yolo_folder / "images/train/train_0.png", yolo_folder / "images/test/other_name.png")
+    (note,) = [note for note in load(yolo_folder).notes if "byte for byte" in note]
+    assert "1 of the 3 test images are also train images" in note

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,8 +53,11 @@ def check_images(images: Sequence[Path], description: str = "checking images") -
     for path in unique:
         try:
             status = path.stat()
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror}")
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            problems.append(f"{path}: not a plain file")
             continue
         stamps[path] = [status.st_size, status.st_mtime_ns]
         known = memory.get(str(path))
@@ -105,8 +109,29 @@ def checked_set(
             raise DataError(f"{name}: the {split_name} split has no images. Put images there, or correct the lists.")
     checked = check_images([path for _, split in splits for path in split.images], f"checking {name}")
     return DetectionSet(
-        name, tuple(names), train, val, test, sha256=set_sha256(names, splits, checked), notes=tuple(notes)
+        name,
+        tuple(names),
+        train,
+        val,
+        test,
+        sha256=set_sha256(names, splits, checked),
+        notes=(*notes, *_leaks(splits, checked)),
     )
+
+
+def _leaks(splits: Sequence[tuple[str, Split]], checked: dict[Path, CheckedImage]) -> Iterator[str]:
+    """Images that are in two splits, whatever their names. A val that serves as test is said elsewhere."""
+    content = {name: [checked[path].sha256 for path in split.images] for name, split in splits}
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        if (first, second) == ("val", "test") and splits[1][1].images == splits[2][1].images:
+            continue
+        before = set(content[first])
+        twice = sum(sha256 in before for sha256 in content[second])
+        if twice:
+            yield (
+                f"{twice} of the {len(content[second])} {second} images are also {first} images, byte for byte: "
+                f"numbers measured on {second} are too good"
+            )
 
 
 def listed(head: str, problems: Sequence[str], mend: str) -> str:
@@ -150,7 +175,8 @@ def _decode(path: Path) -> CheckedImage | str:
     except (OSError, SyntaxError, ValueError, EOFError, ImportError) as error:
         # Pillow's message names the in-memory file, which tells nobody anything. The ImportError is Ultralytics': where
         # it is loaded, it has put itself in the place of Image.open and reaches for a plugin it may not install.
-        reason = "not an image" if isinstance(error, UnidentifiedImageError | ImportError) else str(error)
+        unknown = isinstance(error, UnidentifiedImageError | ImportError)
+        reason = "not an image" if unknown else (isinstance(error, OSError) and error.strerror) or str(error)
         return f"{path}: {reason or type(error).__name__} ({_size(path)} bytes)"
     return CheckedImage(path, hashlib.sha256(content).hexdigest(), width, height)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Sequence
@@ -48,15 +49,21 @@ def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] |
     """
     description, yaml_file, root = _description(folder, names)
     class_names = tuple(names) if names is not None and yaml_file is None else _names(description, yaml_file or folder)
+    notes: list[str] = []
     if isinstance(description.get("path"), str):
-        root = (root / description["path"]) if (root / description["path"]).is_dir() else root
+        named = root / description["path"]
+        if os.path.isdir(named):
+            root = named
+        else:
+            # Exported sets often carry the path they had on another machine.
+            notes.append(f"`path: {description['path']}` is no folder here: images are looked for beside the YAML file")
     splits = {}
     for split, keys in {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}.items():
         entry = next((description[key] for key in keys if description.get(key)), None)
         if entry is None and yaml_file is None:
             entry = next((f"images/{key}" for key in keys if (root / "images" / key).is_dir()), None)
         splits[split] = _images(root, entry, yaml_file or folder)
-    layout = Layout(name or root.name, root, class_names, splits["train"], splits["val"], splits["test"])
+    layout = Layout(name or root.name, root, class_names, splits["train"], splits["val"], splits["test"], notes)
     if not layout.train:
         raise DataError(
             f"{yaml_file or folder}: no training images. `train:` in data.yaml names a folder of images or a list of "
@@ -77,7 +84,7 @@ def load(folder: Path, *, name: str | None = None, names: Sequence[str] | None =
         DataError: layout, labels or images are not in order; up to 20 problems are listed with file and line.
     """
     from recipebox.data.check import checked_set, listed
-    from recipebox.data.yolo_labels import LabelReader
+    from recipebox.data.yolo_labels import LabelReader, count
 
     layout = find_layout(folder, name=name, names=names, seed=seed)
     reader = LabelReader(len(layout.names))
@@ -85,7 +92,7 @@ def load(folder: Path, *, name: str | None = None, names: Sequence[str] | None =
     if reader.problems:
         raise DataError(
             listed(
-                f"{layout.root}: {len(reader.problems)} problems in the labels",
+                f"{layout.root}: {count(len(reader.problems), 'problem')} in the labels",
                 reader.problems,
                 "A line is `class x y width height`, the last four as fractions of the image, or `class x1 y1 x2 y2 …` "
                 f"for a polygon. Class numbers go from 0 to {len(layout.names) - 1} ({', '.join(layout.names[:8])}"
@@ -137,12 +144,19 @@ def _names(description: dict[str, Any], where: Path) -> tuple[str, ...]:
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{where}: `names` must list the class names, e.g. names: [scratch, dent].")
+    unclear = [name for name in names if isinstance(name, bool | list | dict) or name is None]
+    if unclear:
+        raise DataError(
+            f"{where}: {unclear[0]!r} is no class name. Put names such as on, off, yes, no and null in quotes: "
+            "YAML reads them as something else."
+        )
     cleaned = tuple(str(name).strip() for name in names)
     repeated = sorted({name for name in cleaned if cleaned.count(name) > 1 or not name})
     if repeated:
         raise DataError(f"{where}: class names must be there and differ; look at {', '.join(map(repr, repeated))}.")
-    if isinstance(description.get("nc"), int) and description["nc"] != len(cleaned):
-        raise DataError(f"{where}: nc is {description['nc']}, but `names` has {len(cleaned)} entries.")
+    nc = description.get("nc")
+    if nc is not None and str(nc).strip() != str(len(cleaned)):
+        raise DataError(f"{where}: nc is {nc}, but `names` has {len(cleaned)} entries.")
     return cleaned
 
 
@@ -153,26 +167,49 @@ def _images(root: Path, entry: Any, where: Path) -> list[Path]:
         return list(dict.fromkeys(path for part in entry for path in _images(root, part, where)))
     if not isinstance(entry, str):
         raise DataError(f"{where}: {entry!r} is not a folder, a list file or a list of those.")
+    # os.path answers False where pathlib raises: a name that is too long, a null byte.
     path = root / entry
-    if not path.exists() and entry.startswith("../"):
+    if not os.path.exists(path) and entry.startswith("../"):
         # Exported sets often say ../train/images although data.yaml lies beside train/.
         path = root / entry.removeprefix("../")
-    if path.is_dir():
-        return sorted(found for found in path.rglob("*") if found.suffix.lower() in IMAGE_SUFFIXES and found.is_file())
-    if path.is_file() and path.suffix == ".txt":
+    if os.path.isdir(path):
+        return _images_below(path)
+    if os.path.isfile(path) and path.suffix == ".txt":
         found = []
         for line in _lines(path):
             beside = path.parent / line
-            found.append(beside if beside.exists() else root / line)
+            found.append(beside if os.path.exists(beside) else root / line)
         return [Path(*item.parts) for item in dict.fromkeys(found)]
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+    if os.path.isfile(path) and path.suffix.lower() in IMAGE_SUFFIXES:
         return [path]
-    raise DataError(f"{where}: {entry}: no such folder or list ({path}). Correct the path; it is relative to {root}.")
+    raise DataError(
+        f"{where}: {_short(entry)}: no such folder or list ({_short(str(path))}). Correct the path; it is relative to "
+        f"{root}."
+    )
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Everything below that is called an image, in order. What cannot be read is among it, for `check` to refuse:
+    a link to nowhere that was left out would be an image less without a word."""
+    found: list[Path] = []
+    walked: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        if here in walked:  # a link back to where it lies
+            folders.clear()
+            continue
+        walked.add(here)
+        found += [Path(place, name) for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(found)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from None
 
