@@ -7,23 +7,28 @@ import math
 from pathlib import Path
 from typing import IO, Any
 
-from recipebox.errors import storage_errors
+from recipebox.errors import RunError, storage_errors
 from recipebox.run_dir import RunDir, atomic_writer, write_text
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a half-written last line is left out. Empty where there is no file."""
+    """The records of a JSON-lines file up to the first that is not one (a half-written line). Empty without a file."""
     if not path.exists():
         return []
     lines = []
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 document = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not isinstance(document, dict) or not isinstance(document.get("epoch"), int):
+                break
             lines.append(document)
     return lines
+
+
+_EPOCH_KEYS = {"epoch", "step", "optimizer_steps", "seconds", "train", "val", "lr", "lr_groups", "best"}
 
 
 def finite(values: dict[str, Any]) -> dict[str, float]:
@@ -38,11 +43,22 @@ class Telemetry:
     Args:
         run: the run folder.
         epoch: epochs that count as done; later records are dropped.
+
+    Raises:
+        RunError: epochs that count as done are not on record, so the run's account of itself would have a hole.
+        StorageError: the records cannot be written.
     """
 
     def __init__(self, run: RunDir, epoch: int = 0) -> None:
         self._run = run
         self._epochs = [line for line in read_json_lines(run.epochs) if line["epoch"] <= epoch]
+        if [line["epoch"] for line in self._epochs] != list(range(1, epoch + 1)) or any(
+            not line.keys() >= _EPOCH_KEYS for line in self._epochs
+        ):
+            raise RunError(
+                f"{run.epochs}: does not hold the {epoch} epochs that {run.checkpoint.name} has behind it. "
+                "The run cannot be continued; start a new one."
+            )
         steps = [line for line in read_json_lines(run.steps) if line["epoch"] <= epoch]
         for path, lines in ((run.epochs, self._epochs), (run.steps, steps)):
             write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

@@ -1,0 +1,76 @@
+"""Records survive half-written lines, and a resumed run never has a hole in them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipebox.errors import RunError
+from recipebox.run_dir import RunDir
+from recipebox.train.telemetry import Telemetry, finite, read_json_lines
+
+
+def epoch(number: int, **changes: Any) -> dict[str, Any]:
+    values = {"mAP50": 0.1 * number, "mAP50-95": 0.05 * number, "precision": 0.5, "recall": 0.5, "box_loss": 2.0}
+    record = {"epoch": number, "step": 6 * number, "optimizer_steps": 6 * number, "seconds": 1.5, "val": values}
+    record |= {"train": {"box_loss": 2.0, "kd_loss": 0.3}, "lr": 0.01, "lr_groups": [0.01, 0.02], "best": True}
+    return record | changes
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    run = RunDir.create("r", tmp_path)
+    telemetry = Telemetry(run)
+    for number in (1, 2, 3):
+        telemetry.step({"step": number, "epoch": number, "loss": {}, "lr": 0.01, "techniques": {}})
+        telemetry.epoch(epoch(number))
+    telemetry.close()
+    return run
+
+
+def test_results_csv_has_the_columns_of_ultralytics(run: RunDir) -> None:
+    with open(run.results_csv, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert rows[1]["metrics/mAP50(B)"] == "0.2" and rows[1]["time"] == "3"
+    assert rows[0]["train/kd_loss"] == "0.3" and "val/kd_loss" not in rows[0]
+    assert rows[0]["lr/pg1"] == "0.02"
+
+
+def test_resuming_forgets_what_came_after_the_checkpoint(run: RunDir) -> None:
+    Telemetry(run, epoch=2).close()
+    assert [line["epoch"] for line in read_json_lines(run.epochs)] == [1, 2]
+    assert [line["epoch"] for line in read_json_lines(run.steps)] == [1, 2]
+    assert run.results_csv.read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize("tail", [b'{"epoch": 4, "st', b"\xff\xfe\n", b"[1, 2]\n", b'{"epoch": "four"}\n'])
+def test_a_half_written_line_is_left_out(run: RunDir, tail: bytes) -> None:
+    run.epochs.write_bytes(run.epochs.read_bytes() + tail)
+    telemetry = Telemetry(run, epoch=3)
+    telemetry.close()
+    assert len(telemetry.epochs) == 3
+    assert tail not in run.epochs.read_bytes()
+
+
+@pytest.mark.parametrize("spoil", ["missing", "hole", "keys", "garbage"])
+def test_a_hole_in_the_records_is_refused(run: RunDir, spoil: str) -> None:
+    lines = run.epochs.read_text().splitlines(keepends=True)
+    if spoil == "missing":
+        run.epochs.unlink()
+    elif spoil == "hole":
+        run.epochs.write_text(lines[0] + lines[2])
+    elif spoil == "keys":
+        run.epochs.write_text(lines[0] + json.dumps({"epoch": 2}) + "\n" + lines[2])
+    else:
+        run.epochs.write_text("no records")
+    with pytest.raises(RunError, match="start a new one"):
+        Telemetry(run, epoch=3)
+
+
+def test_only_finite_numbers_are_numbers() -> None:
+    assert finite({"a": 1, "b": float("nan"), "c": float("inf")}) == {"a": 1.0}
