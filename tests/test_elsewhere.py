@@ -65,4 +65,4 @@ def test_another_set_is_measured_and_nothing_written(trained: Path) -> None:
 def test_another_vocabulary_is_refused(trained: Path) -> None:
     done = recipebox(trained, "evaluate", "toy", "--dataset", str(trained / "strange"))
     assert done.returncode == 2
-    assert "hole, dent" in done.stderr and "Traceback" not in done.stderr
+    assert "class 0 is 'dent', in the data set it is 'hole'" in done.stderr and "Traceback" not in done.stderr

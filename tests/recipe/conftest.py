@@ -19,6 +19,7 @@ class Facts:
     counts: Mapping[str, int] | None
     download_bytes: int | None
     available: bool
+    meant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Shelf:
             return Facts(BOARD, {"train": train, "val": 300, "test": 500}, None if here else 110_000_000, here)
         if name == "cars":
             return Facts(self.classes, {"train": 90, "val": 10, "test": 10}, None, True)
-        return Facts(None, None, None, False)
+        return Facts(None, None, None, False, "deeppcb" if name == "deepcb" else None)
 
     def weights_available(self, name: str, sha256: str | None) -> bool:
         return name in self.weights
