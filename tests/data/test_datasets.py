@@ -93,3 +93,14 @@ def test_an_incomplete_coco8_is_told(cache: Path, tmp_path: Path):
     (tmp_path / "coco8/images/train").mkdir(parents=True)
     with pytest.raises(DataError, match=r"0 \+ 0 images"):
         prepare_from("coco8", tmp_path / "coco8")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nobody-of-this-name/set"])
+def test_impossible_names_are_not_found(cache: Path, name: str):
+    assert not known(name).available
+    with pytest.raises(DataError, match="no such data set"):
+        prepare(name)
+
+
+def test_a_name_that_resembles_another_says_which(cache: Path):
+    assert known("deepcb").meant == "deeppcb" and known("deeppcb").meant is None

@@ -104,3 +104,18 @@ def test_the_real_files_have_the_known_hashes():
     for name in here:
         assert find_weights(name, allow_fetch=False) == Path(folder or "") / name
         assert weights.download_bytes(name) == (Path(folder or "") / name).stat().st_size
+
+
+def test_other_published_weights_under_a_published_name_are_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch):
+    """Taken as they are, the plan would say yolov8n and a yolov8s would be trained."""
+    monkeypatch.setitem(weights.KNOWN_WEIGHTS, "yolov8s.pt", OWN_SHA256)
+    (shelf / "yolov8n.pt").write_bytes(OWN)
+    with pytest.raises(WeightsError, match=r"not the published yolov8n.pt.*\(it is yolov8s.pt\)"):
+        find_weights("yolov8n.pt")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b.pt", "~nobody-of-this-name/x.pt"])
+def test_impossible_names_are_not_found(shelf: Path, name: str):
+    assert not weights_available(name)
+    with pytest.raises(WeightsError, match="no such weights"):
+        find_weights(name)

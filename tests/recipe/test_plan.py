@@ -337,3 +337,34 @@ def test_the_document_names_everything(write, machine, good):
     document = plan_document(make_plan(load_recipe(write("one", good)), machine()))
     assert document["settings"]["train"]["epochs"] == 12
     assert document["profile"] is None
+
+
+def test_a_mistyped_data_set_is_told_the_right_name(write, machine, good):
+    with pytest.raises(DataError, match="did you mean deeppcb"):
+        make_plan(load_recipe(write("one", good.replace("deeppcb", "deepcb"))), machine())
+
+
+@pytest.mark.parametrize(
+    ("fallback", "says"),
+    [("nope", "cannot be fetched"), ("deepcb", "Did you mean deeppcb?")],
+)
+def test_a_fallback_that_would_not_help_is_warned_about(write, machine, good, fallback, says):
+    text = good.replace("{dataset: deeppcb}", f"{{dataset: deeppcb, fallback: {fallback}}}")
+    (warning,) = [w for w in make_plan(load_recipe(write("one", text)), machine()).warnings if "fallback" in w]
+    assert says in warning and "one.yaml:1" in warning
+
+
+def test_a_gpu_profile_on_a_cpu_is_warned_about(write, machine, good):
+    loaded = load_recipe(write("one", good + "profiles: {gpu: {train: {epochs: 100}}}\n"))
+    assert any("profile `gpu`" in w for w in make_plan(loaded, machine(), profile="gpu").warnings)
+    assert not any("profile `gpu`" in w for w in make_plan(loaded, machine("cuda:0")).warnings)
+
+
+def test_a_warm_up_that_is_cut_is_warned_about(write, machine, good):
+    plan = make_plan(load_recipe(write("one", good)), machine(), overrides=parse_set(["train.warmup_epochs=20"]))
+    assert any("cut to 11 in a run of 12 epochs" in warning for warning in plan.warnings)
+
+
+def test_numbers_beyond_reason_are_refused_in_full(write, good):
+    with pytest.raises(RecipeError, match=r"at most 1000000000.*\n.*at most 2147483647"):
+        load_recipe(write("one", good.replace("epochs: 12", "epochs: 99999999999999999999\n  seed: 2147483648", 1)))

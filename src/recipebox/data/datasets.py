@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from recipebox.data.places import ARCHIVE_SUFFIXES, cache_root, data_root, download_root, find_source
+from recipebox.data.places import ARCHIVE_SUFFIXES, as_path, cache_root, data_root, download_root, find_source
 from recipebox.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ class Known:
     """What can be said about a data set without reading an image.
 
     `names` and `counts` (images per split) are None where nothing is known; `download_bytes` is what `prepare` would
-    fetch, None where nothing has to be or can be fetched; `available` means that no network is needed.
+    fetch, None where nothing has to be or can be fetched; `available` means that no network is needed. `meant` is the
+    known name that an unknown one resembles.
     """
 
     names: tuple[str, ...] | None
     counts: dict[str, int] | None
     download_bytes: int | None
     available: bool
+    meant: str | None = None
 
 
 def prepare(name_or_folder: str, *, images: int | None = None, seed: int = 0, allow_fetch: bool = True) -> DetectionSet:
@@ -100,7 +103,7 @@ def known(name_or_folder: str, images: int | None = None) -> Known:
         return Known(module.NAMES, _fewer(module.COUNTS, images), None if there else module.DOWNLOAD_BYTES, there)
     source = _source(name_or_folder)
     if source is None:
-        return Known(None, None, None, False)
+        return Known(None, None, None, False, _meant(name_or_folder))
     if source.is_file() and source.suffix not in {".yaml", ".yml"}:
         return Known(None, None, None, True)
     from recipebox.data import yolo_folder
@@ -108,6 +111,10 @@ def known(name_or_folder: str, images: int | None = None) -> Known:
     layout = yolo_folder.find_layout(source)
     counts = {"train": len(layout.train), "val": len(layout.val), "test": len(layout.test)}
     return Known(layout.names, _fewer(counts, images), None, True)
+
+
+def _meant(name: str) -> str | None:
+    return next(iter(difflib.get_close_matches(name, NAMES, n=1)), None)
 
 
 def _fewer(counts: dict[str, int], images: int | None) -> dict[str, int]:
@@ -118,8 +125,10 @@ def _source(name_or_folder: str) -> Path | None:
     """A folder or YAML file as given, else an archive or folder of that name in the data folders."""
     if not name_or_folder.strip():
         return None
-    given = Path(name_or_folder).expanduser()
-    if name_or_folder not in NAMES and (given.is_dir() or (given.is_file() and given.suffix in {".yaml", ".yml"})):
+    given = as_path(name_or_folder)
+    # os.path answers False where pathlib raises: a name that is too long, a null byte.
+    is_yaml = given.suffix in {".yaml", ".yml"} and os.path.isfile(given)
+    if name_or_folder not in NAMES and (is_yaml or os.path.isdir(given)):
         return given.absolute()
     if len(given.parts) != 1 or name_or_folder in {".", ".."}:
         return None
@@ -137,8 +146,8 @@ def _load(name: str, source: Path | None, seed: int, allow_fetch: bool) -> Detec
         loaded: DetectionSet = _module(name).load(source, allow_fetch=allow_fetch)
         return loaded
     if source is None:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
+        near = _meant(name)
+        meant = f" Did you mean {near}?" if near else ""
         raise DataError(
             f"{name}: no such data set.{meant} Known by name: {', '.join(NAMES)}. Anything else is a folder in YOLO "
             f"layout, given as a path or placed in {data_root()} (set RECIPEBOX_DATA to look elsewhere)."

@@ -19,6 +19,11 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 _STALE_SECONDS = 24 * 3600
 
 
+def as_path(text: str) -> Path:
+    """A path as people write it. The `~` of a user who does not exist stays as it is, so the path is not found."""
+    return Path(os.path.expanduser(text))
+
+
 def user_cache() -> Path:
     """$XDG_CACHE_HOME/recipebox, else ~/.cache/recipebox."""
     base = os.environ.get("XDG_CACHE_HOME")
@@ -30,7 +35,7 @@ def user_cache() -> Path:
 def data_root() -> Path:
     """Where data sets are looked for: $RECIPEBOX_DATA, else the user's cache. It may be read-only."""
     given = os.environ.get("RECIPEBOX_DATA")
-    return Path(given).expanduser().absolute() if given else user_cache() / "data"
+    return as_path(given).absolute() if given else user_cache() / "data"
 
 
 def cache_root() -> Path:
@@ -47,16 +52,17 @@ def weights_roots() -> tuple[Path, ...]:
     """Where weights are looked for, first one first. The last is where fetched ones are kept."""
     given = os.environ.get("RECIPEBOX_WEIGHTS")
     own = user_cache() / "weights"
-    return (Path(given).expanduser().absolute(), own) if given else (own,)
+    return (as_path(given).absolute(), own) if given else (own,)
 
 
 def find_source(name: str) -> Path | None:
     """The archive or folder of a data set in `data_root` or among the fetched ones; None where there is none."""
     for root in dict.fromkeys((data_root(), download_root())):
+        # os.path answers False where pathlib raises: a name that is too long, a null byte.
         for suffix in ARCHIVE_SUFFIXES:
-            if (root / f"{name}{suffix}").is_file():
+            if os.path.isfile(root / f"{name}{suffix}"):
                 return root / f"{name}{suffix}"
-        if (root / name).is_dir():
+        if os.path.isdir(root / name):
             return root / name
     return None
 

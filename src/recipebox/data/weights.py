@@ -7,11 +7,12 @@ in the recipe, or the user says to trust it.
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 from recipebox.data.archive import file_sha256
 from recipebox.data.fetch import download
-from recipebox.data.places import weights_roots
+from recipebox.data.places import as_path, weights_roots
 from recipebox.errors import DataError, WeightsError
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
@@ -90,9 +91,9 @@ def download_bytes(name: str) -> int | None:
 
 
 def _locate(name: str) -> Path | None:
-    given = Path(name).expanduser()
+    given = as_path(name)
     candidates = [given] if given.is_absolute() else [given, *(root / name for root in weights_roots())]
-    return next((path.absolute() for path in candidates if path.is_file()), None)
+    return next((path.absolute() for path in candidates if os.path.isfile(path)), None)
 
 
 def _fetch(name: str, sha256: str | None, allow_fetch: bool) -> Path:
@@ -135,11 +136,12 @@ def _check(path: Path, sha256: str | None, trust: bool) -> None:
                 "Replace the file, or correct the recipe."
             )
         return
-    if digest in KNOWN_WEIGHTS.values():
+    if digest == KNOWN_WEIGHTS.get(path.name, digest) and digest in KNOWN_WEIGHTS.values():
         return
     if path.name in KNOWN_WEIGHTS:
+        other = next((f" (it is {name})" for name, known in KNOWN_WEIGHTS.items() if known == digest), "")
         raise WeightsError(
-            f"{path}: corrupted, or not the published {path.name}: it has SHA-256 {digest}, published is "
+            f"{path}: corrupted, or not the published {path.name}: it has SHA-256 {digest}{other}, published is "
             f"{KNOWN_WEIGHTS[path.name]}. Delete it and fetch it again ({RELEASE}/{path.name}); if it is a file of "
             "your own, give it another name."
         )

@@ -110,6 +110,8 @@ def idle_settings(settings: Settings, document: Document, estimate: Estimate) ->
             "Take less, or `augment: {mosaic: 0}` if none is meant."
         )
     warm = min(train.warmup_epochs, max(train.epochs - 1, 0))
+    if warm < train.warmup_epochs and is_written("train", "warmup_epochs"):
+        yield f"`warmup_epochs: {train.warmup_epochs:g}` is cut to {warm:g} in a run of {train.epochs} epochs."
     if warm > train.epochs / 2:
         yield f"the warm-up takes {warm:g} of {train.epochs} epochs, more than half the run."
     if warm == 0:

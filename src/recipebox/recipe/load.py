@@ -84,8 +84,8 @@ def find_recipe(name_or_path: str, beside: Path | None = None) -> Path:
     """
     if "/" in name_or_path or os.sep in name_or_path or name_or_path.endswith(_SUFFIXES):
         for start in [beside, Path()] if beside else [Path()]:
-            path = start / Path(name_or_path).expanduser()
-            if path.is_file():
+            path = start / os.path.expanduser(name_or_path)
+            if os.path.isfile(path):
                 return path
         raise RecipeError([UnplacedProblem(name_or_path, 0, _no_recipe("no such recipe file", name_or_path, beside))])
     for path in find_recipes(beside):

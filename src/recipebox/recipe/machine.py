@@ -39,6 +39,11 @@ class KnownDataset(Protocol):
         """Whether it can be had without the network."""
         ...
 
+    @property
+    def meant(self) -> str | None:
+        """The known name that an unknown one resembles."""
+        ...
+
 
 @dataclass(frozen=True)
 class Machine:

@@ -113,6 +113,8 @@ def _plan(
         raise PlanConflict("\n".join(dict.fromkeys(refused)))
     estimate = _estimate(settings, known, supply, request.machine, teachers)
     warnings = [*supply.warnings, *idle_settings(settings, document, estimate), *_surroundings(loaded, settings)]
+    if chosen == "gpu" and not request.machine.has_gpu:
+        warnings.append("the profile `gpu` is made for a GPU, and this run would use the CPU: see the time above.")
     if 0 < request.machine.free_disk < estimate.disk_bytes:
         free, needed = request.machine.free_disk / 1e6, estimate.disk_bytes / 1e6
         warnings.append(f"about {needed:.0f} MB of disk are needed and {free:.0f} MB are free where runs are written.")

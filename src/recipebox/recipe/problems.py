@@ -209,7 +209,8 @@ def _right(kind: str, context: Mapping[str, Any], given: Any) -> tuple[str, str]
         return f"a multiple of {step}", f"; {low} or {low + step} would do"
     for key, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
         if key in context:
-            return f"{words} {context[key]:g}", ""
+            limit = context[key]
+            return f"{words} {limit if isinstance(limit, int) else f'{limit:g}'}", ""
     return None
 
 

@@ -44,6 +44,7 @@ class Supply:
         """Here, to be fetched, or replaced; `forced` then says by what."""
         name, fallback = settings.data.dataset, settings.data.fallback
         known = self.known(name, None)
+        self._check_fallback(name, fallback)
         if known.available and name not in self.unavailable:
             return
         if name not in self.unavailable and known.download_bytes is not None:
@@ -56,12 +57,28 @@ class Supply:
             self.data_fallback = fallback
             self._force(fallback, {"data": {"dataset": fallback}})
             return
+        meant = f" (did you mean {known.meant}?)" if known.meant else ""
         self._refuse(
             DataError,
-            f"{self.loaded.where('data', 'dataset')}: the data set {name} is not in $RECIPEBOX_DATA or the cache and "
-            "cannot be fetched, and the recipe names no `data.fallback` that can be had. Point RECIPEBOX_DATA to the "
-            f"folder that holds it, or prepare it by hand: `make data DATASET={name} FROM=archive.tar`.",
+            f"{self.loaded.where('data', 'dataset')}: the data set {name}{meant} is not in $RECIPEBOX_DATA or the "
+            "cache and cannot be fetched, and the recipe names no `data.fallback` that can be had. Point "
+            f"RECIPEBOX_DATA to the folder that holds it, or prepare it by hand: "
+            f"`make data DATASET={name} FROM=archive.tar`.",
         )
+
+    def _check_fallback(self, name: str, fallback: str | None) -> None:
+        """Warn of a fallback that will not be there on the day it is needed."""
+        if fallback in (None, name):  # a profile may take at once what the recipe falls back to
+            return
+        where = self.loaded.where("data", "fallback")
+        try:
+            known = self.machine.known(fallback, None)
+        except DataError as error:
+            self.warnings.append(f"{where}: `data.fallback: {fallback}` would be of no use: {error}")
+            return
+        if not known.available and known.download_bytes is None:
+            meant = f" Did you mean {known.meant}?" if known.meant else ""
+            self.warnings.append(f"{where}: `data.fallback: {fallback}` is not here and cannot be fetched.{meant}")
 
     def decide_weights(self, settings: Settings) -> None:
         """Here, to be fetched, or replaced; `forced` then says by what."""
