@@ -27,13 +27,20 @@ def box_loss(
     Source: Zheng et al., "Localization Distillation for Dense Object Detection" (CVPR 2022), on the distillation of
     edge distributions.
     """
-    score = teacher_logits.float().sigmoid().amax(dim=1)
-    image, anchor = (score > SCORE_FLOOR).nonzero(as_tuple=True)
-    weight = score[image, anchor]
-    reg_max = student_bins.shape[1] // 4
-    student = student_bins[image, :, anchor].float().view(-1, 4, reg_max) / temperature
-    teacher = teacher_bins[image, :, anchor].float().view(-1, 4, reg_max) / temperature
-    divergence = F.kl_div(
-        student.log_softmax(dim=-1), teacher.log_softmax(dim=-1), reduction="none", log_target=True
-    ).sum(dim=-1)
+    score = teacher_logits.float().sigmoid().amax(dim=1).flatten()
+    chosen = (score > SCORE_FLOOR).nonzero().flatten()
+    weight = score[chosen]
+    student = _edges(student_bins, chosen, temperature)
+    teacher = _edges(teacher_bins, chosen, temperature)
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
     return temperature**2 * (weight * divergence.mean(dim=-1)).sum() / weight.sum().clamp(min=1e-9)
+
+
+def _edges(bins: torch.Tensor, chosen: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Log probabilities (n, 4, reg_max) of the chosen anchors.
+
+    Whole rows by index_select: on a CPU the gradient of indexing with (image, :, anchor) costs 20 times as much.
+    """
+    reg_max = bins.shape[1] // 4
+    rows = bins.transpose(1, 2).reshape(-1, 4 * reg_max).index_select(0, chosen)
+    return (rows.float().view(-1, 4, reg_max) / temperature).log_softmax(dim=-1)

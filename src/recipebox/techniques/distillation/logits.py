@@ -39,14 +39,9 @@ def logits_loss(
     Source: Yang et al., "Bridging Cross-task Protocol Inconsistency for Distillation in Dense Object Detection"
     (ICCV 2023), on binary classification distillation with the disagreement as weight.
     """
-    student = student_logits.float() / temperature
-    target = (teacher_logits.float() / temperature).sigmoid()
-    with torch.no_grad():
-        disagreement = (student.sigmoid() - target).abs()
-        constant = (disagreement * _entropy(target)).sum()
-    cross_entropy = F.binary_cross_entropy_with_logits(student, target, weight=disagreement, reduction="sum")
-    return temperature**2 * (cross_entropy - constant) / mass
-
-
-def _entropy(p: torch.Tensor) -> torch.Tensor:
-    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
+    student, teacher = student_logits.float() / temperature, teacher_logits.float() / temperature
+    target = teacher.sigmoid()
+    disagreement = (student.detach().sigmoid() - target).abs()
+    # BCE(q, p) = softplus(student) - p * student, and H(p) is the same of the teacher: no logarithm, exact where equal.
+    divergence = F.softplus(student) - F.softplus(teacher) + target * (teacher - student)
+    return temperature**2 * (disagreement * divergence).sum() / mass
