@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from recipebox.errors import RecipeboxError, StorageError
+from recipebox.errors import RecipeboxError, RunError, StorageError, storage_errors
 from recipebox.run_dir import RunDir
 
 
@@ -31,8 +32,42 @@ class UnexpectedFailure(Exception):
 
 
 @contextmanager
+def claimed(run: RunDir) -> Iterator[None]:
+    """Keep other processes from working on a run at the same time; the claim goes when the process goes.
+
+    Raises:
+        RunError: another process is at work on it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with storage_errors(run.root):
+        folder = os.open(run.root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{run.root}: this run is being worked on by another process. Wait for it, or stop it first."
+            ) from None
+        except OSError:
+            pass  # a file system without locks; state.json still says that the run is being worked on
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
 def state_kept(run: RunDir) -> Iterator[None]:
-    """Say in state.json that the run is being worked on, and how that ended."""
+    """Claim the run, and say in state.json that it is being worked on, and how that ended. Raises as `claimed`."""
+    with claimed(run), _state_kept(run):
+        yield
+
+
+@contextmanager
+def _state_kept(run: RunDir) -> Iterator[None]:
     run.set_state("running")
     try:
         yield

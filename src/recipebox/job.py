@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipebox.endings import Interrupted, signals_interrupt, state_kept
+from recipebox.endings import Interrupted, claimed, signals_interrupt, state_kept
 from recipebox.errors import CheckFailed, RunError, StorageError
 from recipebox.progress import say
 from recipebox.run_dir import RunDir, find_run, runs_root, write_json, write_text
@@ -151,7 +151,8 @@ def stage_job(name: str, stage: Stage) -> tuple[RunDir, dict[str, Any]]:
     """
     run = find_run(name)
     _refuse_running(run)
-    return run, run_stage(stage, run, read_plan(run), Supplies(), None)
+    with claimed(run):
+        return run, run_stage(stage, run, read_plan(run), Supplies(), None)
 
 
 def elsewhere_job(name: str, dataset: str) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Supplies:
         key = (settings.data.dataset, settings.data.images)
         if key not in self._sets:
             self._sets[key] = prepare(key[0], images=key[1], allow_fetch=self.allow_fetch)
+            for note in self._sets[key].notes:
+                say(f"{self._sets[key].name}: {note}")
         return self._sets[key]
 
     def weights(self, settings: Settings) -> Path | None:

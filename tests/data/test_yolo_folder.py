@@ -303,3 +303,18 @@ def test_an_image_in_two_splits_is_said(yolo_folder: Path):
     shutil.copy(yolo_folder / "images/train/train_0.png", yolo_folder / "images/test/other_name.png")
     (note,) = [note for note in load(yolo_folder).notes if "byte for byte" in note]
     assert "1 of the 3 test images are also train images" in note
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_without_a_box_is_refused_before_anything_is_trained(yolo_folder: Path, split: str):
+    for label in (yolo_folder / "labels" / split).iterdir():
+        label.write_text("")
+    with pytest.raises(DataError, match=rf"none of the \d {split} images has a box"):
+        load(yolo_folder)
+
+
+def test_a_test_split_without_a_box_is_taken(yolo_folder: Path):
+    """A test of good boards alone measures overkill."""
+    for label in (yolo_folder / "labels/test").iterdir():
+        label.write_text("")
+    assert sum(map(len, load(yolo_folder).test.boxes)) == 0

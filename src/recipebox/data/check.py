@@ -101,12 +101,18 @@ def checked_set(
     """A DetectionSet whose images all decode, with its hash.
 
     Raises:
-        DataError: a split is empty, or images are spoiled.
+        DataError: a split is empty, train or val has no boxes, or images are spoiled.
     """
     splits = (("train", train), ("val", val), ("test", test))
     for split_name, split in splits:
         if not len(split):
             raise DataError(f"{name}: the {split_name} split has no images. Put images there, or correct the lists.")
+        if split_name != "test" and not any(len(boxes) for boxes in split.boxes):
+            use = "learn from" if split_name == "train" else "choose the best epoch and the score threshold by"
+            raise DataError(
+                f"{name}: none of the {len(split)} {split_name} images has a box, so there is nothing to {use}. "
+                "Are the label files where they should be, and filled?"
+            )
     checked = check_images([path for _, split in splits for path in split.images], f"checking {name}")
     return DetectionSet(
         name,

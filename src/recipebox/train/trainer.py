@@ -17,7 +17,7 @@ from recipebox.run_dir import RunDir, atomic_writer
 from recipebox.techniques.base import Technique, innermost
 from recipebox.train.checkpoint import load_checkpoint, save_checkpoint
 from recipebox.train.telemetry import Telemetry, finite
-from recipebox.train.weights_file import shippable
+from recipebox.train.weights_file import check_transfer, shippable
 from recipebox.ultralytics_setup import import_ultralytics
 
 import_ultralytics()
@@ -105,6 +105,13 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"{self.args.model}: no network can be built from this file ({reason}). "
                 "Give model.weights a detector's .pt of Ultralytics, or `scratch`."
             ) from error
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        model = super().get_model(cfg, weights, verbose)
+        if weights is not None:
+            file = self.args.pretrained if isinstance(self.args.pretrained, str) else self.args.model
+            check_transfer(model, weights, str(file))
+        return model
 
     # -- data ----------------------------------------------------------------------------------------------------
 

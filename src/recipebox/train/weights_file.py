@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from recipebox.errors import WeightsError
+
 # Arguments that name places on this machine; they do not belong into weights that ship.
 _PLACES = {"data", "model", "project", "name", "save_dir", "cfg", "pretrained"}
 
@@ -43,3 +45,30 @@ def shippable(average: Any, args: Any) -> dict[str, Any]:
         "version": __version__,
         "license": "AGPL-3.0",
     }
+
+
+def check_transfer(model: Any, weights: Any, file: str) -> None:
+    """Refuse initial weights of another network: stock copies what happens to fit and trains the rest from scratch.
+
+    Args:
+        model: the network that is about to be trained, after the weights were loaded into it.
+        weights: the model that they come from.
+        file: what to call it.
+
+    Raises:
+        WeightsError: not a plain detector, or less than half of the network's values came from it.
+    """
+    if type(weights) is not type(model):
+        raise WeightsError(
+            f"{file}: holds a {type(weights).__name__}, not a detector. Give model.weights a detector's .pt of "
+            "Ultralytics, or `scratch`."
+        )
+    theirs = weights.state_dict()
+    own = model.state_dict()
+    came = sum(value.numel() for key, value in own.items() if key in theirs and theirs[key].shape == value.shape)
+    # Another number of classes changes the last layers only, a few percent.
+    if 2 * came < sum(value.numel() for value in own.values()):
+        raise WeightsError(
+            f"{file}: these are the weights of another network, so hardly any of them fit. Give model.weights a file "
+            "of the same architecture, take model.arch out (the file says which it is), or take `scratch`."
+        )

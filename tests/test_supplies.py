@@ -1,0 +1,37 @@
+"""What a job takes from outside, and what it says about it before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from recipebox.recipe.schema import Settings
+from recipebox.supplies import Supplies
+
+
+def test_what_is_unusual_about_the_data_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "plates"
+    for split in ("train", "val"):
+        (root / "images" / split).mkdir(parents=True)
+        (root / "labels" / split).mkdir(parents=True)
+        pixels = np.random.default_rng(len(split)).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / f"images/{split}/0.png"), pixels)
+        (root / f"labels/{split}/0.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (root / "data.yaml").write_text("names: [scratch]\ntrain: images/train\nval: images/val\n")
+    settings = Settings.model_validate(
+        {
+            "data": {"dataset": str(root)},
+            "model": {"weights": "scratch", "arch": "yolov8n"},
+            "train": {"epochs": 1, "imgsz": 32, "batch": 1, "optimizer": "SGD", "lr0": 0.01},
+        }
+    )
+    supplies = Supplies()
+    for _ in range(2):
+        supplies.detection_set(settings)
+    assert capsys.readouterr().err.count("plates: there is no test split: val serves as test") == 1
