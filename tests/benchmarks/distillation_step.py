@@ -97,7 +97,7 @@ def main() -> None:
 
     native = DistillationModel(teacher_model=deepcopy(teacher), student_model=deepcopy(student))
     arms = {
-        "recipebox": stepping(ours, images),
+        "recipebox": stepping(ours, images, lambda: technique.on_batch(images)),
         "ultralytics": stepping(native, images),
         "floor": stepping(deepcopy(student), images, stock_teacher),
         "floor_folded": stepping(deepcopy(student), images, lambda: folded(images["img"])),

@@ -48,6 +48,8 @@ def headline(facts: RunFacts, others: list[Peer]) -> str:
 def _verdict(facts: RunFacts) -> str:
     value = facts.evaluate.number("test", "mAP50-95")
     dataset = facts.evaluate.text("dataset", "name")
+    if value is None and facts.evaluate.number("test", "images"):
+        return "no mAP, its test split holds no defects" + (f" ({escape(dataset, 60)})" if dataset else "")
     if value is None:
         return "not evaluated yet"
     return f"mAP50-95 {value:.3f}" + (f" on {escape(dataset, 60)}" if dataset else "")

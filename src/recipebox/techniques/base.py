@@ -6,6 +6,7 @@
     criterion = technique.wrap_criterion(criterion)                training loss only
     for epoch in epochs:
         for batch in loader:
+            technique.on_batch(batch)
             loss = criterion(predictions, batch); backward
             every accumulate-th batch: clip, optimizer step, EMA update
             technique.on_step(context)
@@ -63,7 +64,7 @@ class TrainingContext(Protocol):
 
 
 class Technique:
-    """Five no-op methods; a technique overrides those it needs."""
+    """No-op methods; a technique overrides those it needs."""
 
     name: str
 
@@ -77,6 +78,9 @@ class Technique:
     def wrap_criterion(self, criterion: Criterion) -> Criterion:
         """The training criterion with this technique's part in it."""
         return criterion
+
+    def on_batch(self, batch: Mapping[str, Any]) -> None:
+        """A training batch is ready, augmented and normalised; the student has not seen it yet."""
 
     def on_step(self, context: TrainingContext) -> None:
         """A batch is done."""

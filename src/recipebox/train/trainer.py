@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import defaultdict
 from typing import Any
@@ -159,6 +160,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         prepared: dict[str, Any] = super().preprocess_batch(batch)
         if self.model.training:
             self._in_batch = True
+            for technique in self.techniques:
+                technique.on_batch(prepared)
         return prepared
 
     def optimizer_step(self) -> None:
@@ -260,7 +263,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         self.telemetry.close()
         progress = getattr(self, "_progress", None)
         if progress is not None:
-            progress.__exit__(None, None, None)
+            progress.__exit__(*sys.exc_info())  # an interrupted bar must not say that it is done
         for loader in (getattr(self, "train_loader", None), getattr(self, "test_loader", None)):
             if loader is not None:
                 loader.close()

