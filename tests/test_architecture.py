@@ -18,12 +18,12 @@ PACKAGE = REPOSITORY / "src" / "recipebox"
 
 FOUNDATION = ("errors", "run_dir", "progress", "ultralytics_setup", "__init__")
 ORDER = ("recipe", "data", "techniques", "train", "evaluate", "export", "bench", "report")
-JOB = ("supplies", "stages", "endings", "listing", "job", "answers", "cli")
+JOB = ("supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli")
 """The top-level modules right of the stages, each may import those left of it."""
 RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerate((*ORDER, *JOB), start=1)}}
 
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib"}
-LIGHT = ("recipe", "supplies", "stages", "endings", "listing", "job", "answers", "cli", *FOUNDATION)
+LIGHT = ("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", *FOUNDATION)
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

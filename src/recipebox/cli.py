@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
-import typer
+try:
+    import typer
+except KeyboardInterrupt:  # most of the start is this import
+    os._exit(130)
 
 P = ParamSpec("P")
 _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
@@ -69,12 +72,13 @@ def plan(
     profile: Profile = None,
     changes: Set = None,
     device: Device = None,
+    time: Annotated[bool, typer.Option("--time", help="Estimate from a few steps timed here.")] = False,
     as_json: Json = False,
 ) -> Answer:
     """Show what training this recipe would do here, and do nothing."""
     from recipebox.job import plan_job
 
-    document, text = plan_job(recipe, profile=profile, changes=changes or [], device=device)
+    document, text = plan_job(recipe, profile=profile, changes=changes or [], device=device, time=time)
     return Answer(document, text)
 
 

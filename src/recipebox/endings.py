@@ -62,8 +62,10 @@ def claimed(run: RunDir) -> Iterator[None]:
 @contextmanager
 def state_kept(run: RunDir) -> Iterator[None]:
     """Claim the run, and say in state.json that it is being worked on, and how that ended. Raises as `claimed`."""
-    with claimed(run), _state_kept(run):
-        yield
+    with claimed(run):
+        run.sweep()
+        with _state_kept(run):
+            yield
 
 
 @contextmanager

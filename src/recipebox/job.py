@@ -12,13 +12,12 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.endings import Interrupted, claimed, signals_interrupt, state_kept
-from recipebox.errors import CheckFailed, RunError, StorageError
+from recipebox.errors import CheckFailed, RunError, StorageError, WeightsError
 from recipebox.progress import say
 from recipebox.run_dir import RunDir, find_run, runs_root, write_json, write_text
 from recipebox.stages import (
@@ -33,6 +32,7 @@ from recipebox.stages import (
     write_report,
 )
 from recipebox.supplies import Supplies, probe, settled_plan
+from recipebox.teachers import finished_teacher, runs_with_lock
 
 if TYPE_CHECKING:
     from recipebox.recipe.plan import Plan
@@ -69,14 +69,20 @@ class JobResult:
         return "\n".join(lines)
 
 
-def plan_job(recipe: str, *, profile: str | None, changes: list[str], device: str | None) -> tuple[dict[str, Any], str]:
-    """What training a recipe would do here: (document, text). Nothing is fetched or written."""
+def plan_job(
+    recipe: str, *, profile: str | None, changes: list[str], device: str | None, time: bool = False
+) -> tuple[dict[str, Any], str]:
+    """What training a recipe would do here: (document, text). Nothing is fetched or written; `time` times steps."""
     from recipebox.recipe.describe import describe_plan
     from recipebox.recipe.load import load_recipe, parse_set
     from recipebox.recipe.plan import make_plan, plan_document
 
     overrides = parse_set(changes)
     plan = make_plan(load_recipe(recipe), probe(device), profile=profile, overrides=overrides)
+    if time:
+        from recipebox.train.timing import timed
+
+        plan = timed(plan)
     return plan_document(plan), describe_plan(plan)
 
 
@@ -236,51 +242,31 @@ def _teacher_run(plan: Plan, supplies: Supplies, lock: dict[str, Any]) -> RunDir
     Args:
         lock: the student's. It says which teacher, also where the code has changed since an interrupted run began.
     """
+    from recipebox.recipe.lock import lock_digest
+
     if not plan.teachers:
         return None
     (teacher,) = plan.teachers
-    found = _runs_with_lock(teacher.name, lock["teachers"][0])
+    if len(lock["teachers"]) != 1:
+        raise RunError(f"the lock of {plan.name} does not say which teacher it has. Train the recipe again.")
+    found = runs_with_lock(teacher.name, lock_digest(lock["teachers"][0]))
+    finished = finished_teacher(found)
+    if finished is not None:
+        return finished
     for run in found:
-        if run.state()[0] == "finished" and _intact(run):
-            say(f"teacher: {run.root} is reused, its lock is the same")
+        if run.state()[0] not in {"stopped", "failed"}:
+            continue
+        say(f"teacher: going on with {run.root}, which was stopped")
+        try:
+            _carry_out(run, teacher, supplies, TEACHER_STAGES)
             return run
-    for run in found:
-        if run.state()[0] in {"stopped", "failed"} and run.checkpoint.is_file():
-            say(f"teacher: going on with {run.root}, which was stopped")
-            break
-    else:
-        run = _new_run(teacher, supplies)
-        say(f"teacher: {teacher.name} is trained first, in {run.root}")
+        except (RunError, WeightsError) as error:
+            # Spoiled, or taken up by another process meanwhile: a student must not depend on this one for ever.
+            say(f"teacher: {run.root} cannot be continued: {error}")
+    run = _new_run(teacher, supplies)
+    say(f"teacher: {teacher.name} is trained first, in {run.root}")
     _carry_out(run, teacher, supplies, TEACHER_STAGES)
     return run
-
-
-def _runs_with_lock(recipe: str, lock: dict[str, Any]) -> list[RunDir]:
-    """Runs of a recipe with this lock, oldest first: a resumed student finds the teacher it began with."""
-    from recipebox.recipe.lock import lock_digest
-
-    wanted = lock_digest(lock)
-    found = []
-    for folder in sorted(path.parent for path in (runs_root() / recipe).glob("*/lock.json")):
-        with suppress(RunError):
-            run = RunDir.open(folder)
-            if lock_digest(read_lock(run)) == wanted:
-                found.append(run)
-    return found
-
-
-def _intact(run: RunDir) -> bool:
-    """Whether a finished run's weights are those that training wrote."""
-    from recipebox.data.archive import file_sha256
-
-    try:
-        recorded = run.read_result("train")["weights"]["best"]["sha256"]
-        whole: bool = file_sha256(run.best) == recorded
-    except (RunError, KeyError, TypeError, OSError):
-        whole = False
-    if not whole:
-        say(f"teacher: {run.root} is not reused, its weights are not those that were trained")
-    return whole
 
 
 def _new_run(plan: Plan, supplies: Supplies) -> RunDir:

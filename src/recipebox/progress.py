@@ -101,7 +101,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            _terminal.close(self)
+            _terminal.close(self, "" if kind is None else "interrupted after ")
         elif self._last_line is not None and not _quiet:
             self._print_line("done" if kind is None else "interrupted")
 
@@ -166,10 +166,11 @@ class _Terminal:
         left = "" if remaining is None else f"{duration(remaining)} left"
         self.display.update(bar._task, completed=bar.completed, info=bar.info, left=left)
 
-    def close(self, bar: Progress) -> None:
+    def close(self, bar: Progress, ending: str) -> None:
         if self.display is None or bar._task is None:
             return
-        self.display.update(bar._task, completed=bar.completed, info=bar.info, left=duration(bar.elapsed()))
+        left = ending + duration(bar.elapsed())
+        self.display.update(bar._task, completed=bar.completed, info=bar.info, left=left)
         self.display.stop_task(bar._task)
         bar._task = None
         self._open -= 1
@@ -179,16 +180,32 @@ class _Terminal:
 
 
 def _new_display() -> rich.progress.Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.console import Console, RenderableType
+    from rich.constrain import Constrain
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
+    from rich.text import Text
 
-    return Progress(
+    class Info(ProgressColumn):
+        """One line that is cut where the terminal ends; as the widest column that may shrink it does so first."""
+
+        def render(self, task: Task) -> Text:
+            return Text(str(task.fields["info"]), no_wrap=True, overflow="ellipsis")
+
+    class Bars(Progress):
+        """Bars that leave the right edge free: there a terminal writes ^C, which must not begin a new line."""
+
+        def get_renderable(self) -> RenderableType:
+            return Constrain(super().get_renderable(), max(1, console.width - 3))
+
+    console = Console(stderr=True)
+    return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
-        MofNCompleteColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[left]}", markup=False),
-        TextColumn("{task.fields[info]}", markup=False),
-        console=Console(stderr=True),
+        Info(),
+        console=console,
         refresh_per_second=4,
     )
 

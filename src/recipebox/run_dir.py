@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,7 +161,8 @@ class RunDir:
 
     def set_state(self, state: State, reason: str = "") -> None:
         """Record what the run is doing, and why it ended."""
-        document = {"state": state, "reason": reason, "pid": os.getpid(), "boot": _boot_id(), "time": time.time()}
+        process = {"pid": os.getpid(), "started": _started(os.getpid()), "boot": _boot_id()}
+        document = {"state": state, "reason": reason, **process, "time": time.time()}
         write_json(self.root / "state.json", document)
 
     def state(self) -> tuple[State, str]:
@@ -171,9 +172,16 @@ class RunDir:
             state, reason = document["state"], str(document["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             return "stopped", "the run left no state"
-        if state == "running" and not _alive(document.get("pid"), document.get("boot")):
+        if state == "running" and not _alive(document):
             return "stopped", "its process ended without a word"
         return state, reason
+
+    def sweep(self) -> None:
+        """Remove the temporary files of a process that was killed while it wrote; only for who has claimed the run."""
+        for folder in (self.root, self.root / "weights", self.root / "pictures"):
+            for path in folder.glob(".*.part"):
+                with suppress(OSError):
+                    path.unlink()
 
     def disk_free(self) -> int:
         """Free bytes where the run lives."""
@@ -212,13 +220,24 @@ def _boot_id() -> str:
         return ""
 
 
-def _alive(pid: Any, boot: Any) -> bool:
-    if not isinstance(pid, int) or boot != _boot_id():
+def _started(pid: int) -> str:
+    """When a process began, in the kernel's ticks since boot; empty where that cannot be known."""
+    try:
+        # The name in brackets may hold anything; starttime is the 22nd field, the 20th after it (proc_pid_stat(5)).
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _alive(process: dict[str, Any]) -> bool:
+    """Whether the process that wrote a state still lives: a number alone is given again, in a container at once."""
+    pid = process.get("pid")
+    if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0 or process.get("boot") != _boot_id():
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return "started" not in process or process["started"] == _started(pid)

@@ -130,29 +130,42 @@ def read_plan(run: RunDir) -> Plan:
     """The plan a run was made with.
 
     Raises:
-        RunError: plan.yaml cannot be read or is none.
+        RunError: plan.yaml cannot be read or is none; the message names it and says how to go on.
     """
     from recipebox.recipe.plan import plan_from_yaml
 
+    mend = f"Put the file back, or train the recipe again: `recipebox train {run.recipe}`."
     try:
         return plan_from_yaml(run.plan.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{run.plan}: cannot be read ({error}).") from None
-    except RunError:
-        raise
+    except OSError as error:
+        raise RunError(f"{run.plan}: cannot be read ({error.strerror}). {mend}") from None
+    except UnicodeDecodeError:
+        raise RunError(f"{run.plan}: not a text file. {mend}") from None
     except RecipeboxError as error:
-        raise RunError(f"{run.plan}: not a plan that this version of recipebox understands: {error}") from None
+        raise RunError(f"{run.plan}: {str(error).rstrip('.')}. {mend}") from None
 
 
 def read_lock(run: RunDir) -> dict[str, Any]:
     """Raises RunError when lock.json is missing or spoiled."""
+    mend = f"Put the file back, or train the recipe again: `recipebox train {run.recipe}`."
     try:
         document = json.loads(run.lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run.lock}: cannot be read ({error}). Train the recipe again.") from None
+    except OSError as error:
+        raise RunError(f"{run.lock}: cannot be read ({error.strerror}). {mend}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{run.lock}: cannot be read ({error}). {mend}") from None
+    if not _is_lock(document):
+        raise RunError(f"{run.lock}: not a lock as recipebox writes it. {mend}")
+    locked: dict[str, Any] = document
+    return locked
+
+
+def _is_lock(document: Any) -> bool:
     if not isinstance(document, dict):
-        raise RunError(f"{run.lock}: not a JSON object. Train the recipe again.")
-    return document
+        return False
+    teachers = document.get("teachers")
+    parts = [document.get("settings"), document.get("versions")]
+    return all(isinstance(part, dict) for part in parts) and isinstance(teachers, list) and all(map(_is_lock, teachers))
 
 
 def _content(run: RunDir, stage: Stage) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from recipebox.recipe.estimate import Estimate
 from recipebox.recipe.plan_record import Plan
 from recipebox.recipe.schema import Distillation, Ema
 
@@ -66,7 +67,7 @@ def _body(plan: Plan, student: Plan | None) -> list[str]:
         )
         rows.append(("EMA", ema))
     rows.append(("disk", f"about {_bytes(estimate.disk_bytes)}, downloads {_bytes(estimate.download_bytes)}"))
-    rows.append(("time", _time(estimate.seconds)))
+    rows.append(("time", _time(estimate.seconds, _source(estimate))))
     lines = [f"  {name:<11}{value}" for name, value in rows]
     shared = _changes(student) if student else {}
     for who, what in _changes(plan).items():
@@ -140,20 +141,26 @@ def _total(plan: Plan, first: list[Plan]) -> list[str]:
     known = [each for each in seconds if each is not None]
     # The same data set is fetched and prepared once, whoever asks for it first.
     fetched = {item.name: item.download_bytes or 0 for each in every for item in each.pending}
-    return ["", f"all together: time {_time(sum(known) if len(known) == len(seconds) else None)}; "
-            f"downloads {_bytes(sum(fetched.values()))}"]  # fmt: skip
+    total = _time(sum(known) if len(known) == len(seconds) else None, _source(plan.estimate, short=True))
+    return ["", f"all together: time {total}; downloads {_bytes(sum(fetched.values()))}"]
 
 
-def _time(seconds: float | None) -> str:
+def _source(estimate: Estimate, *, short: bool = False) -> str:
+    if estimate.step_seconds is None:
+        return "rough: scaled from two cores of another machine"
+    return "from steps timed here" + ("" if short else f", {estimate.step_seconds * 1000:.0f} ms a batch")
+
+
+def _time(seconds: float | None, source: str) -> str:
     if seconds is None:
-        return "not estimated (nothing was measured for this device or model)"
+        return "not estimated (nothing was measured for this device or model; --time measures it)"
     if seconds < 90:
         rough = f"{max(5, math.ceil(seconds / 5) * 5)} s"
     elif seconds < 5400:
         rough = f"{math.ceil(seconds / 60)} min"
     else:
         rough = f"{seconds / 3600:.1f} h"
-    return f"about {rough} of training, the other stages come on top (rough: scaled from two cores of another machine)"
+    return f"about {rough} of training, the other stages come on top ({source})"
 
 
 def _bytes(count: int | None) -> str:

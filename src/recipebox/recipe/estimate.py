@@ -25,9 +25,9 @@ MILLION_PARAMETERS = {
 # torch 2.14.1: YOLOv8n 46 s, YOLOv8s 121 s, YOLOv8n distilled from YOLOv8s 86 s. A line through the first two gives the
 # cost of any architecture from its GFLOPs; the third, less the first, is the teacher's forward pass.
 _MEASURED_CORES, _MEASURED_PIXELS = 2, 320**2
-_VALIDATION_SHARE = 0.3
+VALIDATION_SHARE = 0.3
 """What a validated image costs beside a trained one: a forward pass without a backward one."""
-_MEASURED_IMAGES = 700 + _VALIDATION_SHARE * 300
+_MEASURED_IMAGES = 700 + VALIDATION_SHARE * 300
 _SECONDS_A_GFLOP = (121 - 46) / (28.6 - 8.7)
 _SECONDS_FIXED = 46 - _SECONDS_A_GFLOP * 8.7
 _TEACHER_SECONDS_A_GFLOP = (86 - 46) / 28.6
@@ -49,7 +49,9 @@ class Estimate:
         ema_decay_end: the EMA decay reached at the last step; 0 when the EMA is off.
         disk_bytes: the run folder and prepared data.
         download_bytes: what is not on this machine yet.
-        seconds: training on this CPU; None on a GPU, where nothing was measured.
+        seconds: training; None where nothing was measured: on a GPU, unless steps were timed there.
+        val_images: images of a validation; None as above.
+        step_seconds: of one batch, where steps were timed on this machine (`recipebox plan --time`).
     """
 
     train_images: int | None
@@ -59,6 +61,8 @@ class Estimate:
     disk_bytes: int
     download_bytes: int
     seconds: float | None
+    val_images: int | None = None
+    step_seconds: float | None = None
 
 
 def steps_per_epoch(train_images: int, batch: int) -> int:
@@ -116,7 +120,7 @@ def train_seconds(
     if student is None:
         return None
     scale = settings.train.imgsz**2 / _MEASURED_PIXELS * _MEASURED_CORES / max(1, min(cores, _CORES_THAT_HELP))
-    images = train_images + _VALIDATION_SHARE * val_images
+    images = train_images + VALIDATION_SHARE * val_images
     seconds = (_SECONDS_FIXED + _SECONDS_A_GFLOP * student) * images / _MEASURED_IMAGES
     for teacher in teachers:
         size = _size(GFLOPS_AT_640, teacher.model.architecture) or 0.0

@@ -261,7 +261,7 @@ def _estimate(
         teaching = tuple(teacher.settings for teacher in teachers)
         seconds = train_seconds(settings, images, validation, machine.cpu_count, teaching)
     decay = ema_decay(settings.techniques.ema, steps)
-    return Estimate(images, batches, steps, decay, disk, fetched, seconds)
+    return Estimate(images, batches, steps, decay, disk, fetched, seconds, validation)
 
 
 def technique_order(settings: Settings) -> tuple[str, ...]:

@@ -107,8 +107,14 @@ def plan_from_yaml(text: str) -> Plan:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RunError(f"the plan was written by another version of recipebox: {place}: {first['msg']}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise RunError(f"not a plan: {type(error).__name__}: {error}. A run folder's plan.yaml is one.") from None
+    except KeyError as error:
+        raise RunError(f"not a whole plan: it has no {error}") from None
+    except RecursionError:
+        raise RunError("not a plan: it is nested too deeply") from None
+    except ValueError as error:
+        raise RunError(f"not a plan: {error}") from None
+    except (TypeError, AttributeError):
+        raise RunError("not a plan: it is empty, or not built as one") from None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -120,7 +126,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _plan(document: dict[str, Any]) -> Plan:
     if document["schema"] != SCHEMA:
-        raise ValueError(f"schema {document['schema']!r}, and this recipebox reads {SCHEMA}")
+        raise ValueError(f"it has schema {str(document['schema'])[:40]}, and this recipebox reads {SCHEMA}")
     return Plan(
         name=str(document["name"]),
         source=str(document["source"]),
