@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,18 +91,11 @@ def test_durations_do_not_lose_time(seconds: float) -> None:
     assert abs(read - seconds) <= (0.5 if seconds < 3599 else 60.0)
 
 
-def test_a_terminal_gets_a_bar_that_ends_clean() -> None:
-    code = (
-        "from recipebox import progress\n"
-        "progress.SHOW_AFTER_S = 0.0\n"
-        "with progress.Progress('training', 3) as bar:\n"
-        "    bar.update(1, info='[loss] 1')\n"
-        "    for _ in progress.track(range(2), 'validating'):\n"
-        "        progress.say('[a line] above')\n"
-        "    bar.update(2)\n"
-    )
+def on_a_terminal(code: str, columns: int) -> tuple[str, int]:
+    """What a program writes to a terminal of this width, and its exit status. It sees its bars at once."""
+    code = f"from recipebox import progress\nprogress.SHOW_AFTER_S = 0.0\n{code}"
     main, second = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "PYTHONPATH": str(SOURCE)}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "PYTHONPATH": str(SOURCE)}
     process = subprocess.Popen([sys.executable, "-c", code], stderr=second, stdout=second, env=environment)
     os.close(second)
     shown = b""
@@ -114,11 +108,51 @@ def test_a_terminal_gets_a_bar_that_ends_clean() -> None:
             break
         shown += part
     os.close(main)
-    assert process.wait(timeout=30) == 0
-    text = shown.decode()
+    return shown.decode(), process.wait(timeout=30)
+
+
+def test_a_terminal_gets_a_bar_that_ends_clean() -> None:
+    code = (
+        "with progress.Progress('training', 3) as bar:\n"
+        "    bar.update(1, info='[loss] 1')\n"
+        "    for _ in progress.track(range(2), 'validating'):\n"
+        "        progress.say('[a line] above')\n"
+        "    bar.update(2)\n"
+    )
+    text, status = on_a_terminal(code, 120)
+    assert status == 0
     assert "training" in text
     assert "3/3" in text
     assert "validating" in text
     assert "[loss] 1" in text
     assert "[a line] above" in text
     assert text.rstrip().endswith("\x1b[?25h")
+
+
+LONG = (
+    "try:\n"
+    "    with progress.Progress('training', 528) as bar:\n"
+    "        for _ in range(3):\n"
+    "            bar.update(7, info='epoch 1/12 box 1.00 cls 0.29 dfl 0.30 kd_logits 0.01 kd 0.02')\n"
+    "        ENDING\n"
+    "except KeyboardInterrupt:\n"
+    "    pass\n"
+)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_bar_keeps_to_its_line(columns: int) -> None:
+    """Its count and time are whole, what is behind them is cut, and ^C at the end of the line does not wrap it."""
+    text, status = on_a_terminal(LONG.replace("ENDING", "pass"), columns)
+    assert status == 0
+    lines = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n").split("\n") if line]
+    assert all(line.startswith("training") for line in lines)
+    assert all(len(line) <= columns - 3 for line in lines)
+    assert " 21/528 " in lines[-1]
+    assert " 0 s epoch 1" in lines[-1]
+
+
+def test_an_interrupted_bar_says_so() -> None:
+    text, status = on_a_terminal(LONG.replace("ENDING", "raise KeyboardInterrupt"), 80)
+    assert status == 0
+    assert "21/528 interrupted after 0 s" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)

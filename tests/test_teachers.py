@@ -1,0 +1,80 @@
+"""Which run a student learns from: finished and whole, waited for where another job trains it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from recipebox import teachers
+from recipebox.run_dir import RunDir, write_json
+
+WEIGHTS = b"weights"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    run = RunDir.create("some-teacher", tmp_path)
+    run.best.write_bytes(WEIGHTS)
+    write_json(run.result("train"), {"weights": {"best": {"sha256": hashlib.sha256(WEIGHTS).hexdigest()}}})
+    return run
+
+
+def test_a_finished_teacher_is_reused(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    run.set_state("finished")
+    assert teachers.finished_teacher([run]) == run
+    assert "is reused" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_an_unfinished_teacher_is_not(run: RunDir, state: str) -> None:
+    run.set_state(state)  # type: ignore[arg-type]
+    assert teachers.finished_teacher([run]) is None
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{}", '{"weights": {"best": 3}}', "half a"])
+def test_a_spoiled_teacher_is_not(run: RunDir, content: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    run.set_state("finished")
+    run.result("train").unlink()
+    if content is not None:
+        run.result("train").write_text(content, encoding="utf-8")
+    assert teachers.finished_teacher([run]) is None
+    assert "is not reused" in capsys.readouterr().err
+
+
+def test_a_teacher_in_training_is_waited_for(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(teachers, "_LOOK_AGAIN_S", 0.01)
+    run.set_state("running")
+    done = threading.Timer(0.2, run.set_state, ["finished"])
+    done.start()
+    assert teachers.finished_teacher([run]) == run
+    assert not done.is_alive()
+    assert "waiting for" in capsys.readouterr().err
+
+
+def test_a_teacher_whose_trainer_dies_is_not_waited_for_longer(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teachers, "_LOOK_AGAIN_S", 0.01)
+    code = (
+        "import sys, time; from pathlib import Path; from recipebox.run_dir import RunDir\n"
+        "RunDir(Path(sys.argv[1])).set_state('running'); print(flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    trainer = subprocess.Popen([sys.executable, "-c", code, str(run.root)], stdout=subprocess.PIPE, env=environment)
+    try:
+        assert trainer.stdout is not None
+        trainer.stdout.readline()
+        assert run.state()[0] == "running"
+        killer = threading.Timer(0.1, lambda: (trainer.kill(), trainer.wait()))
+        killer.start()
+        assert teachers.finished_teacher([run]) is None
+    finally:
+        trainer.kill()
+        trainer.wait()
+    assert run.state()[0] == "stopped"
