@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,93 @@ def test_json_is_the_only_thing_on_stdout(command_line: CommandLine, arguments: 
     done = command_line(*arguments, "--json", cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        (["plan", "pcb-distil"], "RecipeError", "no such recipe"),
+        (["plan", "pcb-distill", "--device", "7"], "PlanConflict", "no such GPU"),
+        (["plan"], "UsageError", "RECIPE"),
+        (["plan", "pcb-distill", "--profil", "cpu"], "UsageError", "--profil"),
+        (["plann"], "UsageError", "plann"),
+        (["train"], "BadInput", "RECIPE"),
+        (["train", "--resume", "./nowhere"], "RunError", "not a run folder"),
+        (["evaluate", "pcb-distill"], "RunError", "no finished run"),
+        (["export", ""], "RunError", "no run was named"),
+        (["bench", "x" * 5000], "RunError", "no finished run"),
+        (["report", "x/" + "y" * 5000], "RunError", "not a run folder"),
+        (["train", "--resume", "x/" + "y" * 5000], "RunError", "not a run folder"),
+        (["data", "prepare", "nowhere"], "DataError", "no such data set"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_an_error_is_a_document_too(command_line: CommandLine, arguments: list[str], kind: str, words: str) -> None:
+    done = command_line(*arguments, "--json", cwd=REPOSITORY)
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == error["exit_code"] == 2
+    assert error["kind"] == kind
+    assert words in error["message"]
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_problems_of_a_recipe_come_with_file_and_line(command_line: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("data: {dataset: pcb-synthetic}\nmodel: {weights: 3}\ntrain: {epoch: 3}\n", encoding="utf-8")
+    error = json.loads(command_line("plan", str(path), "--json").stdout)["error"]
+    assert {problem["line"] for problem in error["problems"]} >= {3}
+    assert all(problem["file"].endswith("bad.yaml") and problem["message"] for problem in error["problems"])
+
+
+def test_an_interrupt_and_a_bug_are_documents_too(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from recipebox.answers import deliver\n"
+        "def verb():\n"
+        "    raise {}\n"
+        "sys.exit(deliver(verb, as_json=True))\n"
+    )
+    for raised, status, kind in (("KeyboardInterrupt", 130, "Interrupted"), ("KeyError('x')", 1, "UnexpectedFailure")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(raised)],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "TMPDIR": str(tmp_path)},
+        )
+        error = json.loads(done.stdout)["error"]
+        assert done.returncode == error["exit_code"] == status
+        assert error["kind"] == kind
+
+
+def test_a_name_cannot_speak_to_the_terminal(command_line: CommandLine) -> None:
+    done = command_line("report", "red\x1b[31m\rgone")
+    assert done.returncode == 2
+    assert "red\\x1b[31m\\rgone" in done.stderr
+
+
+@pytest.mark.parametrize("wait", [0.12, 0.2, 0.3])
+def test_ctrl_c_while_it_starts_shows_no_traceback(tmp_path: Path, wait: float) -> None:
+    """Most of the start is an import. The interpreter's own start, before any line of recipebox, is Python's."""
+    code = (
+        "import os, signal, sys, threading\n"
+        "class Press:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n"
+        "            threading.Timer(float(sys.argv.pop()), os.kill, [os.getpid(), signal.SIGINT]).start()\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "import recipebox.cli\n"
+        "import time; recipebox.cli.app = lambda **_: time.sleep(20)\n"
+        "recipebox.cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(wait / 10)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_recipes_are_listed_with_their_purpose(command_line: CommandLine) -> None:

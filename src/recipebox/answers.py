@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -9,10 +10,11 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from recipebox.errors import RecipeboxError, StorageError, storage_errors
+from recipebox.errors import Problem, RecipeboxError, RecipeError, StorageError, storage_errors
 from recipebox.progress import set_quiet
 
 INTERRUPTED = 130
@@ -29,30 +31,63 @@ class Answer(Protocol):
     def exit_code(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer; with --json it is the document."""
+
+    kind: str
+    message: str
+    exit_code: int
+    problems: tuple[Problem, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """For --json. `problems`, of a recipe, are there where each has a file and a line."""
+        shown = {"kind": self.kind, "message": self.message, "exit_code": self.exit_code}
+        return {"error": shown | ({"problems": [asdict(one) for one in self.problems]} if self.problems else {})}
+
+
 def deliver(verb: Callable[[], Answer], *, as_json: bool) -> int:
-    """Run a verb, print its answer and return the exit code. Errors become one message on stderr."""
+    """Run a verb, print its answer and return the exit code.
+
+    Errors become one message on stderr, and with --json a document `{"error": ...}` on stdout.
+    """
     set_quiet(as_json)
-    try:
-        with _stdout_for_the_document(as_json) as out:
+    with _stdout_for_the_document(as_json) as out:
+        try:
             answer = verb()
-            print(json.dumps(answer.document, indent=2, allow_nan=False) if as_json else answer.text, file=out)
+            print(_json(answer.document) if as_json else answer.text, file=out)
             out.flush()
-        return answer.exit_code
-    except KeyboardInterrupt as interrupt:
-        _tell(str(interrupt) or "interrupted")
-        return getattr(interrupt, "exit_code", INTERRUPTED)
-    except BrokenPipeError:
-        raise
-    except RecipeboxError as error:
-        return _explain(error)
-    except Exception as error:
-        return _explain_unexpected(error)
+            return answer.exit_code
+        except BrokenPipeError:
+            raise
+        except KeyboardInterrupt as interrupt:
+            words = str(interrupt) or "interrupted"
+            _tell(words)
+            failure = Failure("Interrupted", words, getattr(interrupt, "exit_code", INTERRUPTED))
+        except RecipeboxError as error:
+            failure = _explain(error)
+        except Exception as error:
+            failure = _explain_unexpected(error)
+        if as_json:
+            print(_json(failure.document()), file=out, flush=True)
+        return failure.exit_code
+
+
+def misused(message: str, exit_code: int) -> None:
+    """Print the document of a command line that cannot be understood; the message is on stderr already."""
+    print(_json(Failure("UsageError", message, exit_code).document()), flush=True)
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 @contextmanager
 def _stdout_for_the_document(as_json: bool) -> Iterator[IO[str]]:
     """stdout for the answer; with --json whatever anybody else prints meanwhile, libraries included, goes to stderr."""
     if not as_json:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text of this terminal
         yield sys.stdout
         return
     sys.stdout.flush()
@@ -67,14 +102,15 @@ def _stdout_for_the_document(as_json: bool) -> Iterator[IO[str]]:
         os.close(kept)
 
 
-def _explain(error: RecipeboxError) -> int:
+def _explain(error: RecipeboxError) -> Failure:
     _tell(f"error: {error}")
     if os.environ.get("RECIPEBOX_DEBUG") == "1":
         traceback.print_exception(error)
-    return error.exit_code
+    problems = error.problems if isinstance(error, RecipeError) else ()
+    return Failure(type(error).__name__, str(error), error.exit_code, problems)
 
 
-def _explain_unexpected(error: Exception) -> int:
+def _explain_unexpected(error: Exception) -> Failure:
     run_folder: Path | None = getattr(error, "run_folder", None)
     cause = error.__cause__ if run_folder is not None and isinstance(error.__cause__, Exception) else error
     if isinstance(cause, OSError):
@@ -87,13 +123,14 @@ def _explain_unexpected(error: Exception) -> int:
         except OSError:
             pass
     if isinstance(cause, MemoryError):
-        _tell("error: the machine is out of memory. A smaller train.batch or train.imgsz needs less.")
-        return 1
+        return _explain(
+            RecipeboxError("the machine is out of memory. A smaller train.batch or train.imgsz needs less.")
+        )
     _tell(f"error: {_first_line(cause)}")
     _tell(f"this is a bug in recipebox; details in {_write_details(cause, run_folder)}")
     if os.environ.get("RECIPEBOX_DEBUG") == "1":
         traceback.print_exception(cause)
-    return 1
+    return Failure("UnexpectedFailure", _first_line(cause), 1)
 
 
 def _write_details(error: BaseException, folder: Path | None) -> str:
@@ -119,4 +156,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    """To stderr. What a terminal would obey (in a file's name) is spelled out; lines stay lines."""
+    plain = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in message)
+    print(plain, file=sys.stderr, flush=True)

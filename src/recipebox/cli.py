@@ -1,7 +1,7 @@
 """The command line: a verb is one function. Nothing heavy is imported before a verb needs it.
 
-Every verb takes --json: one document on stdout and nothing else there. Errors go to stderr; errors.py has the exit
-codes, 130 is Ctrl-C and 143 is SIGTERM. A traceback is shown with RECIPEBOX_DEBUG=1 only.
+Every verb takes --json: one document on stdout and nothing else there, {"error": ...} where it fails. Errors go to
+stderr; errors.py has the exit codes, 130 is Ctrl-C and 143 is SIGTERM. RECIPEBOX_DEBUG=1 shows tracebacks.
 """
 
 from __future__ import annotations
@@ -231,13 +231,29 @@ def _stage(run: str, stage: Any) -> Answer:
 def main() -> None:
     """The entry point of `recipebox`."""
     try:
-        app()
-    except KeyboardInterrupt:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         os._exit(130)
     except BrokenPipeError:
         # The reader of the output went away (`recipebox runs | head`); there is nobody to tell.
         sys.stderr.close()
         os._exit(1)
+    except Exception as error:
+        code = _misused(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _misused(error: Any) -> int:
+    """Explain a command line that cannot be understood. Typer raises Click's errors, its own copy of Click or not."""
+    if not (hasattr(error, "format_message") and hasattr(error, "show")):
+        raise error
+    from recipebox.answers import misused
+
+    error.show()
+    code = int(error.exit_code)
+    if "--json" in sys.argv:
+        misused(error.format_message(), code)
+    return code
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from recipebox.endings import Interrupted, claimed, signals_interrupt, state_kept
 from recipebox.errors import CheckFailed, RunError, StorageError, WeightsError
 from recipebox.progress import say
-from recipebox.run_dir import RunDir, find_run, runs_root, write_json, write_text
+from recipebox.run_dir import RunDir, find_run, is_run, runs_root, write_json, write_text
 from recipebox.stages import (
     STAGES,
     TEACHER_STAGES,
@@ -157,7 +157,7 @@ def stage_job(name: str, stage: Stage) -> tuple[RunDir, dict[str, Any]]:
     """
     run = find_run(name)
     _refuse_running(run)
-    with claimed(run):
+    with signals_interrupt(), claimed(run):
         return run, run_stage(stage, run, read_plan(run), Supplies(), None)
 
 
@@ -305,9 +305,10 @@ def _lock_differences(run: RunDir, plan: Plan, supplies: Supplies) -> list[str]:
 
 def _unfinished_run(name: str) -> RunDir:
     """Raises RunError when there is nothing to go on with."""
-    folder = Path(name)
-    if (folder / "plan.yaml").is_file() or "/" in name:
-        run = RunDir.open(folder)
+    if not name:
+        raise RunError("no run was named. `recipebox runs` lists the runs there are.")
+    if is_run(Path(name)) or "/" in name:
+        run = RunDir.open(Path(name))
         _refuse_running(run)
         if run.state()[0] == "finished":
             raise RunError(f"{run.root}: this run is finished. `recipebox train {run.recipe}` makes a new one.")

@@ -86,7 +86,7 @@ class RunDir:
     def open(cls, path: Path) -> RunDir:
         """Raises RunError when `path` is not a run folder."""
         run = cls(path.absolute())
-        if not run.plan.is_file():
+        if not is_run(run.root):
             raise RunError(f"{path}: not a run folder (no plan.yaml in it). `recipebox runs` lists the runs there are.")
         return run
 
@@ -191,9 +191,10 @@ class RunDir:
 def finished_runs(recipe: str, runs: Path | None = None) -> list[RunDir]:
     """The finished runs of a recipe, latest first."""
     parent = (runs or runs_root()) / recipe
-    if not parent.is_dir():
+    try:
+        folders = sorted((path for path in parent.iterdir() if is_run(path)), reverse=True)
+    except OSError:
         return []
-    folders = sorted((path for path in parent.iterdir() if (path / "plan.yaml").is_file()), reverse=True)
     return [run for run in map(RunDir, folders) if run.state()[0] == "finished"]
 
 
@@ -203,7 +204,9 @@ def find_run(name: str, runs: Path | None = None) -> RunDir:
     Raises:
         RunError: neither exists; the message says how to make one.
     """
-    if Path(name).is_dir() and (Path(name) / "plan.yaml").is_file():
+    if not name:
+        raise RunError("no run was named. `recipebox runs` lists the runs there are.")
+    if is_run(Path(name)):
         return RunDir.open(Path(name))
     if "/" in name or name in {".", ".."}:
         raise RunError(f"{name}: not a run folder. `recipebox runs` lists the runs there are.")
@@ -211,6 +214,14 @@ def find_run(name: str, runs: Path | None = None) -> RunDir:
     if not finished:
         raise RunError(f"{name}: no finished run of this recipe. `recipebox train {name}` makes one.")
     return finished[0]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a plan, as every run does."""
+    try:
+        return (folder / "plan.yaml").is_file()
+    except OSError:  # a name that no file can have, or a folder that may not be entered
+        return False
 
 
 def _boot_id() -> str:
