@@ -8,12 +8,16 @@ counters. Views need no random state: they are a function of seed, image and epo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from recipebox.errors import RunError
 from recipebox.run_dir import atomic_writer
+from recipebox.techniques.base import innermost
+
+if TYPE_CHECKING:
+    from recipebox.train.trainer import RecipeTrainer
 
 FORMAT = 1
 _KEYS = {"format", "epoch", "step", "optimizer_steps", "pending", "model", "ema", "ema_updates", "optimizer", "scaler"}
@@ -44,3 +48,57 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT or _KEYS - state.keys():
         raise RunError(f"{path}: not a checkpoint of this version of recipebox. Start a new run.")
     return state
+
+
+def training_state(trainer: RecipeTrainer) -> dict[str, Any]:
+    """What `trainer` has to know at the end of an epoch to go on from there; references, not copies."""
+    model = _network(trainer)
+    waiting = trainer.pending > 0
+    stopper = trainer.stopper
+    return {
+        "epoch": int(trainer.epoch) + 1,
+        "step": trainer.step,
+        "optimizer_steps": trainer.optimizer_steps,
+        "pending": trainer.pending,
+        "model": model.state_dict(),
+        "ema": trainer.ema.ema.state_dict(),
+        "ema_updates": trainer.ema.updates,
+        "optimizer": trainer.optimizer.state_dict(),
+        "scaler": trainer.scaler.state_dict(),
+        "gradients": {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None},
+        "best_fitness": None if trainer.best_fitness is None else float(trainer.best_fitness),
+        "best_epoch": trainer.best_epoch,
+        "stopper": {
+            "best_fitness": float(stopper.best_fitness),
+            "best_epoch": int(stopper.best_epoch),
+            "possible_stop": bool(stopper.possible_stop),
+        },
+        "criterion_updates": getattr(innermost(model.criterion), "updates", None),
+    }
+
+
+def restore(trainer: RecipeTrainer, state: dict[str, Any]) -> None:
+    """Put `trainer`, set up and not yet training, where `training_state` was taken."""
+    model = _network(trainer)
+    model.load_state_dict(state["model"])
+    trainer.ema.ema.load_state_dict(state["ema"])
+    trainer.ema.updates = state["ema_updates"]
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.scaler.load_state_dict(state["scaler"])
+    trainer.waiting_gradients = state["gradients"]
+    trainer.pending, trainer.step = state["pending"], state["step"]
+    trainer.optimizer_steps = state["optimizer_steps"]
+    trainer.best_fitness, trainer.best_epoch = state["best_fitness"], state["best_epoch"]
+    trainer.stopper.__dict__.update(state["stopper"])
+    if state["criterion_updates"]:
+        criterion = innermost(model.criterion)
+        criterion.updates = state["criterion_updates"] - 1
+        criterion.update()
+    trainer.start_epoch = state["epoch"]
+    trainer.scheduler.last_epoch = trainer.start_epoch - 1
+
+
+def _network(trainer: RecipeTrainer) -> Any:
+    from ultralytics.utils.torch_utils import unwrap_model
+
+    return unwrap_model(trainer.model)

@@ -16,7 +16,7 @@ from recipebox.errors import RecipeboxError, TrainingFailed, WeightsError
 from recipebox.progress import Progress
 from recipebox.run_dir import RunDir, atomic_writer
 from recipebox.techniques.base import Technique, innermost
-from recipebox.train.checkpoint import load_checkpoint, save_checkpoint
+from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state
 from recipebox.train.telemetry import Telemetry, finite
 from recipebox.train.weights_file import check_transfer, shippable
 from recipebox.ultralytics_setup import import_ultralytics
@@ -59,9 +59,9 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         self.run_dir, self.detection_set, self.techniques = run, detection_set, techniques
         self._in_batch = False
         self._accumulate = 1
-        self._pending = 0  # batches whose gradients wait for the next optimizer step
+        self.pending = 0  # batches whose gradients wait for the next optimizer step
         self._numbers: dict[str, float] = {}
-        self._gradients: dict[str, torch.Tensor] | None = None
+        self.waiting_gradients: dict[str, torch.Tensor] | None = None
         self.step = self.optimizer_steps = 0
         self.best_epoch: int | None = None
         self._pipeline_built = False
@@ -165,10 +165,10 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         return prepared
 
     def optimizer_step(self) -> None:
-        self._pending += 1
-        if self._pending < self._accumulate:
+        self.pending += 1
+        if self.pending < self._accumulate:
             return
-        self._pending = 0
+        self.pending = 0
         self.optimizer_steps += 1
         super().optimizer_step()
 
@@ -187,7 +187,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             criterion = technique.wrap_criterion(criterion)
         model.criterion = criterion
         if self._state is not None:
-            self._restore(self._state)
+            restore(self, self._state)
             self._state = None
 
     def _on_train_start(self) -> None:
@@ -198,11 +198,11 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
     def _on_train_epoch_start(self) -> None:
         self.train_loader.set_epoch(int(self.epoch))
         self._epoch_began = time.monotonic()
-        if self._gradients is not None:
+        if self.waiting_gradients is not None:  # after on_train_start, where stock clears all gradients
             for name, parameter in unwrap_model(self.model).named_parameters():
-                if name in self._gradients:
-                    parameter.grad = self._gradients[name].to(parameter.device)
-            self._gradients = None
+                if name in self.waiting_gradients:
+                    parameter.grad = self.waiting_gradients[name].to(parameter.device)
+            self.waiting_gradients = None
 
     def _on_train_batch_start(self) -> None:
         self.step += 1
@@ -254,7 +254,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             "techniques": finite(self._numbers),
         }
         self.telemetry.epoch(record)
-        save_checkpoint(self.run_dir.checkpoint, self._checkpoint())
+        save_checkpoint(self.run_dir.checkpoint, training_state(self))
 
     def _has_loss_names(self) -> bool:
         return hasattr(innermost(unwrap_model(self.model).criterion), "loss_names")
@@ -303,47 +303,3 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         if self.fitness is not None and not math.isfinite(float(self.fitness)):
             raise TrainingFailed(f"validation gives no finite number at epoch {epoch + 1}. Lower train.lr0.")
         return False
-
-    # -- resume --------------------------------------------------------------------------------------------------
-
-    def _checkpoint(self) -> dict[str, Any]:
-        model = unwrap_model(self.model)
-        waiting = self._pending > 0
-        gradients = {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None}
-        fitness = None if self.best_fitness is None else float(self.best_fitness)
-        stopper = {"best_fitness": float(self.stopper.best_fitness), "best_epoch": int(self.stopper.best_epoch)}
-        return {
-            "epoch": int(self.epoch) + 1,
-            "step": self.step,
-            "optimizer_steps": self.optimizer_steps,
-            "pending": self._pending,
-            "model": model.state_dict(),
-            "ema": self.ema.ema.state_dict(),
-            "ema_updates": self.ema.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "gradients": gradients,
-            "best_fitness": fitness,
-            "best_epoch": self.best_epoch,
-            "stopper": {**stopper, "possible_stop": bool(self.stopper.possible_stop)},
-            "criterion_updates": getattr(innermost(model.criterion), "updates", None),
-        }
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        model = unwrap_model(self.model)
-        model.load_state_dict(state["model"])
-        self.ema.ema.load_state_dict(state["ema"])
-        self.ema.updates = state["ema_updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self._gradients = state["gradients"]
-        self._pending, self.step = state["pending"], state["step"]
-        self.optimizer_steps = state["optimizer_steps"]
-        self.best_fitness, self.best_epoch = state["best_fitness"], state["best_epoch"]
-        self.stopper.__dict__.update(state["stopper"])
-        if state["criterion_updates"]:
-            criterion = innermost(model.criterion)
-            criterion.updates = state["criterion_updates"] - 1
-            criterion.update()
-        self.start_epoch = state["epoch"]
-        self.scheduler.last_epoch = self.start_epoch - 1
