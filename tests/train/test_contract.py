@@ -92,6 +92,20 @@ def test_teardown_runs_whatever_happens() -> None:
     assert_in_order(BaseTrainer.train, "try:", "finally:", 'self.run_callbacks("teardown")')
 
 
+def test_an_optimizer_step_is_what_ours_repeats() -> None:
+    """The trainer's own step differs in the norm alone, which stock fixes at 10."""
+    assert_in_order(
+        BaseTrainer.optimizer_step,
+        "self.scaler.unscale_(self.optimizer)",
+        "clip_grad_norm_(self.model.parameters(), max_norm=10.0)",
+        "self.scaler.step(self.optimizer)",
+        "self.scaler.update()",
+        "self.optimizer.zero_grad()",
+        "self.ema.update(self.model)",
+    )
+    assert source(BaseTrainer.optimizer_step).count("self.") == 12
+
+
 def test_warmup_starts_with_one_batch_a_step() -> None:
     assert_in_order(BaseTrainer._do_train, "last_opt_step = -1", "if nw and ni <= nw:")
 

@@ -14,6 +14,7 @@ from recipebox.train.trainer import RecipeTrainer
 
 def build(cfg: str, weights: Any) -> Any:
     trainer = object.__new__(RecipeTrainer)
+    trainer.techniques = []
     trainer.args = SimpleNamespace(model=cfg, pretrained="mine.pt")
     trainer.data = {"names": {0: "open", 1: "short"}, "nc": 2, "channels": 3}
     return trainer.get_model(cfg=cfg, weights=weights, verbose=False)

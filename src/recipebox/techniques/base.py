@@ -1,7 +1,9 @@
 """When a technique acts. The loop, as the trainer runs it:
 
     arguments = stock arguments + technique.train_args()          two techniques may not set the same one
-    build model, loaders, optimizer, EMA
+    build model
+    technique.on_model(model)
+    build loaders, optimizer, EMA
     technique.on_setup(context)
     criterion = technique.wrap_criterion(criterion)                training loss only
     for epoch in epochs:
@@ -55,6 +57,9 @@ class TrainingContext(Protocol):
     def total_steps(self) -> int:
         """Batches of the whole run."""
 
+    clip_norm: float | None
+    """The gradient's largest norm at a step; None: not clipped. Stock is 10."""
+
     @property
     def training(self) -> bool:
         """False while the model is validated."""
@@ -71,6 +76,10 @@ class Technique:
     def train_args(self) -> dict[str, Any]:
         """Plain Ultralytics arguments."""
         return {}
+
+    def on_model(self, model: Any) -> None:
+        """The network exists, on the CPU; optimizer and EMA do not. What is added to it here as `recipebox_<name>` is
+        trained, averaged and resumed with it, and left out of the weights files."""
 
     def on_setup(self, context: TrainingContext) -> None:
         """Model, loaders and EMA exist; training has not begun."""

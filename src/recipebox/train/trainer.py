@@ -17,7 +17,7 @@ from recipebox.progress import Progress
 from recipebox.run_dir import RunDir, atomic_writer
 from recipebox.techniques.base import Technique, innermost
 from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state
-from recipebox.train.telemetry import Telemetry, finite
+from recipebox.train.telemetry import Telemetry, check_records, finite
 from recipebox.train.weights_file import check_transfer, shippable
 from recipebox.ultralytics_setup import import_ultralytics
 
@@ -32,6 +32,8 @@ _METRICS = {
     "metrics/mAP50(B)": "mAP50",
     "metrics/mAP50-95(B)": "mAP50-95",
 }
+
+STOCK_CLIP_NORM = 10.0
 
 
 class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -61,11 +63,16 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         self._accumulate = 1
         self.pending = 0  # batches whose gradients wait for the next optimizer step
         self._numbers: dict[str, float] = {}
+        self.clip_norm: float | None = STOCK_CLIP_NORM
         self.waiting_gradients: dict[str, torch.Tensor] | None = None
         self.step = self.optimizer_steps = 0
         self.best_epoch: int | None = None
         self._pipeline_built = False
         self._state: dict[str, Any] | None = None
+        if resume and run.checkpoint.exists():
+            # Before stock's constructor, which removes results.csv: a run that is refused keeps its files.
+            self._state = load_checkpoint(run.checkpoint, torch.device("cpu"))
+            check_records(run, self._state["epoch"])
         threads = torch.get_num_threads()
         super().__init__(overrides=arguments)
         # On a CPU stock leaves one core idle (all but one, at most 8), which costs half the speed on two cores.
@@ -74,8 +81,6 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         (run.root / "args.yaml").unlink(missing_ok=True)
         # Stock callbacks are trackers and plots; what acts here are methods, see run_callbacks.
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
-        if resume and run.checkpoint.exists():
-            self._state = load_checkpoint(run.checkpoint, self.device)
         self.telemetry = Telemetry(run, self._state["epoch"] if self._state else 0)
 
     # -- what techniques see -------------------------------------------------------------------------------------
@@ -112,6 +117,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         if weights is not None:
             file = self.args.pretrained if isinstance(self.args.pretrained, str) else self.args.model
             check_transfer(model, weights, str(file))
+        for technique in self.techniques:
+            technique.on_model(model)
         return model
 
     # -- data ----------------------------------------------------------------------------------------------------
@@ -170,7 +177,15 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             return
         self.pending = 0
         self.optimizer_steps += 1
-        super().optimizer_step()
+        # Stock's step, whose clipping is fixed; with its value the weights are the same to the last bit.
+        self.scaler.unscale_(self.optimizer)
+        largest = math.inf if self.clip_norm is None else self.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=largest)
+        self.record("gradient/norm", float(norm))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.ema.update(self.model)
 
     # -- the loop's events ---------------------------------------------------------------------------------------
 

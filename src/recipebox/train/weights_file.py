@@ -12,6 +12,9 @@ from recipebox.errors import WeightsError
 # Arguments that name places on this machine; they do not belong into weights that ship.
 _PLACES = {"data", "model", "project", "name", "save_dir", "cfg", "pretrained"}
 
+ADDED = "recipebox_"
+"""Modules of this name are a technique's (Technique.on_model) and do not ship."""
+
 
 def shippable(average: Any, args: Any) -> dict[str, Any]:
     """A stock checkpoint of the averaged weights that loads in Ultralytics without this package.
@@ -29,6 +32,8 @@ def shippable(average: Any, args: Any) -> dict[str, Any]:
     model = deepcopy(average).float().to("cpu", memory_format=torch.contiguous_format)
     arguments = {k: v for k, v in vars(args).items() if k in DEFAULT_CFG_KEYS and k not in _PLACES}
     model.criterion, model.args = None, arguments
+    for name in [name for name, _ in model.named_children() if name.startswith(ADDED)]:
+        delattr(model, name)  # what a technique trains along: projectors
     for parameter in model.parameters():
         parameter.requires_grad = False
     return {
