@@ -85,12 +85,24 @@ class TrainingFailed(RecipeboxError):
     """Training cannot go on: the loss is not finite, or memory ran out."""
 
 
+_ROOM = (
+    "Free some space or choose another place (RECIPEBOX_RUNS for runs, XDG_CACHE_HOME for prepared data), "
+    "then run the same command again."
+)
+_AWAY = "Move what is there away, then run the same command again."
 _STORAGE = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "no permission to write",
-    errno.EPERM: "no permission to write",
-    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: ("the disk is full", _ROOM),
+    errno.EDQUOT: ("the disk quota is used up", _ROOM),
+    errno.EACCES: ("no permission to write", _ROOM),
+    errno.EPERM: ("no permission to write", _ROOM),
+    errno.EROFS: ("the file system is read-only", _ROOM),
+    errno.EIO: ("the disk, or the way to it, fails", "Check it, then run the same command again."),
+    errno.EISDIR: ("a folder stands where a file belongs", _AWAY),
+    errno.EEXIST: ("a file stands where a folder belongs", _AWAY),
+    errno.ENOTDIR: ("a file stands where a folder belongs", _AWAY),
+    errno.ELOOP: ("a link that leads nowhere stands in its place", _AWAY),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter one."),
+    errno.ENOENT: ("its folder is gone", "It was moved or deleted while it was being worked on."),
 }
 
 
@@ -99,15 +111,13 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn an operating system refusal while writing `path` into a StorageError that names it.
 
     Raises:
-        StorageError: the disk is full, the place is read-only or not permitted.
+        StorageError: the disk is full, the place is read-only or not permitted, or something else stands there.
     """
     try:
         yield
     except OSError as error:
-        reason = _STORAGE.get(error.errno or 0)
-        if reason is None:
+        known = _STORAGE.get(error.errno or 0)
+        if known is None:
             raise
-        raise StorageError(
-            f"{path}: {reason}. Free some space or choose another place "
-            "(RECIPEBOX_RUNS for runs, XDG_CACHE_HOME for prepared data), then run the same command again."
-        ) from error
+        reason, mend = known
+        raise StorageError(f"{path}: {reason}. {mend}") from error

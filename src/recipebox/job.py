@@ -217,7 +217,8 @@ def _job(run: RunDir, plan: Plan, supplies: Supplies) -> JobResult:
         code = getattr(interrupt, "exit_code", 128 + signal.SIGINT)
         raise Interrupted(f"{words}; `recipebox train --resume {run.root}` goes on with it", code) from None
     except StorageError:
-        say(f"when there is room, `recipebox train --resume {run.root}` goes on with it")
+        if is_run(run.root):
+            say(f"when that is mended, `recipebox train --resume {run.root}` goes on with it")
         raise
     return JobResult(run, tuple(failed))
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 from recipebox.errors import RunError, storage_errors
 
@@ -149,14 +149,17 @@ class RunDir:
     def read_result(self, stage: Literal["train", "evaluate", "export", "bench"]) -> dict[str, Any]:
         """Raises RunError when the stage has not been run or its file is spoiled."""
         path = self.result(stage)
+        again = f"recipebox train {self.recipe}" if stage == "train" else f"recipebox {stage} {self.root}"
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"{path}: the {stage} stage has no result. Run `recipebox {stage} {self.root}`.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{path}: not valid JSON ({error}). Run `recipebox {stage} {self.root}` again.") from None
+            raise RunError(f"{path}: the {stage} stage has no result. `{again}` makes one.") from None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror}). Make it readable, or move it away.") from None
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{path}: not valid JSON ({error}). `{again}` makes one.") from None
         if not isinstance(document, dict):
-            raise RunError(f"{path}: expected a JSON object. Run `recipebox {stage} {self.root}` again.")
+            raise RunError(f"{path}: expected a JSON object. `{again}` makes one.")
         return document
 
     def set_state(self, state: State, reason: str = "") -> None:
@@ -170,8 +173,10 @@ class RunDir:
         try:
             document = json.loads((self.root / "state.json").read_text(encoding="utf-8"))
             state, reason = document["state"], str(document["reason"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "stopped", "the run left no state"
+        if state not in get_args(State):
+            return "stopped", "the run left no state that can be read"
         if state == "running" and not _alive(document):
             return "stopped", "its process ended without a word"
         return state, reason

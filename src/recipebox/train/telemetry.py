@@ -16,7 +16,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with storage_errors(path), open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 document = json.loads(line)
@@ -37,6 +37,28 @@ def finite(values: dict[str, Any]) -> dict[str, float]:
     return {key: value for key, value in numbers.items() if math.isfinite(value)}
 
 
+def check_records(run: RunDir, epoch: int) -> list[dict[str, Any]]:
+    """The records of the first `epoch` epochs.
+
+    Raises:
+        RunError: one is missing or spoiled, so the run's account of itself would have a hole.
+        StorageError: the file cannot be read.
+    """
+    if run.epochs.is_dir():
+        raise RunError(
+            f"{run.epochs}: a folder stands where a file belongs. Move it away; the run cannot be continued."
+        )
+    records = [line for line in read_json_lines(run.epochs) if line["epoch"] <= epoch]
+    if [line["epoch"] for line in records] != list(range(1, epoch + 1)) or any(
+        not line.keys() >= _EPOCH_KEYS for line in records
+    ):
+        raise RunError(
+            f"{run.epochs}: does not hold the {epoch} epochs that {run.checkpoint.name} has behind it. "
+            "The run cannot be continued; start a new one."
+        )
+    return records
+
+
 class Telemetry:
     """Appends to the run's records; on resume forgets what came after the checkpoint.
 
@@ -51,14 +73,7 @@ class Telemetry:
 
     def __init__(self, run: RunDir, epoch: int = 0) -> None:
         self._run = run
-        self._epochs = [line for line in read_json_lines(run.epochs) if line["epoch"] <= epoch]
-        if [line["epoch"] for line in self._epochs] != list(range(1, epoch + 1)) or any(
-            not line.keys() >= _EPOCH_KEYS for line in self._epochs
-        ):
-            raise RunError(
-                f"{run.epochs}: does not hold the {epoch} epochs that {run.checkpoint.name} has behind it. "
-                "The run cannot be continued; start a new one."
-            )
+        self._epochs = check_records(run, epoch)
         steps = [line for line in read_json_lines(run.steps) if line["epoch"] <= epoch]
         for path, lines in ((run.epochs, self._epochs), (run.steps, steps)):
             write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
