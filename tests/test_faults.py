@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -255,3 +255,59 @@ def test_no_permission_to_write_runs(tmp_path: Path, boards: Path, command_line:
         check=False,
     )
     assert_refused(done, 1, "no permission", str(locked))
+
+
+@pytest.mark.parametrize("name", ["evaluate.json", "report.md", "pictures"])
+def test_something_else_stands_in_the_way(
+    command_line: CommandLine, tmp_path: Path, boards: Path, own_runs: Path, name: str
+) -> None:
+    """A folder where a file belongs, or the other way round, put there while training goes on."""
+    done = interfered(tmp_path, boards, own_runs, lambda run: in_the_way(run / name))
+    assert done.returncode == 1, done.stderr
+    assert name in done.stderr
+    assert "Move what is there away" in done.stderr
+    assert "--resume" in done.stderr
+    assert "is a bug" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_run_is_moved_away_while_it_goes_on(tmp_path: Path, boards: Path, own_runs: Path) -> None:
+    done = interfered(tmp_path, boards, own_runs, lambda run: run.rename(tmp_path / "moved"), at="[2/")
+    assert done.returncode == 1, done.stderr
+    assert "moved or deleted while it was being worked on" in done.stderr
+    assert "--resume" not in done.stderr
+    assert "is a bug" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(own_runs.glob("fault/*"))
+
+
+def in_the_way(path: Path) -> None:
+    if path.suffix:
+        (path / "full").mkdir(parents=True)
+    else:
+        path.write_text("a file", encoding="utf-8")
+
+
+def interfered(
+    folder: Path, boards: Path, runs: Path, interfere: Callable[[Path], object], at: str = "[1/"
+) -> subprocess.CompletedProcess[str]:
+    """Train, and do something to the run's folder as soon as a line that begins with `at` is said."""
+    from conftest import command_line_environment
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recipebox.cli", "train", write_recipe(folder, boards)],
+        cwd=folder,
+        env=command_line_environment(RECIPEBOX_RUNS=str(runs)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if line.startswith(at):
+            interfere(next(runs.glob("fault/*")))
+            break
+    out, rest = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, said + rest)

@@ -212,3 +212,123 @@ def test_runs_are_listed_with_their_numbers(workplace: Path, first: dict[str, An
     assert row["mAP50"] == first["evaluate"]["test"]["mAP50"]
     assert row["epochs"] == 3
     assert os.path.basename(first["run"]) == row["id"]
+
+
+def spoilt_copy(workplace: Path, run: str, runs: Path, state: str = "finished") -> RunDir:
+    """A copy of all runs in `runs`; returns the one to spoil, in this state."""
+    shutil.copytree(workplace / "runs", runs)
+    copy = RunDir(runs / Path(run).parent.name / Path(run).name)
+    copy.set_state(state)  # type: ignore[arg-type]
+    return copy
+
+
+EVALUATION = {
+    "weights_sha256": 7,
+    "dataset": 7,
+    "imgsz": "large",
+    "test": [],
+    "threshold": "high",
+    "per_class": {"open": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "content", "words"),
+    [
+        (["evaluate"], "plan.yaml", "", "plan.yaml: not a plan"),
+        (["export"], "plan.yaml", "schema: 1\n", "plan.yaml: not a whole plan: it has no 'name'"),
+        (["bench"], "plan.yaml", "[" * 5000, "plan.yaml: "),
+        (["evaluate"], "train.json", '{"weights": 3}', "train.json: does not say which weights"),
+        (["evaluate"], "train.json", '{"seconds": NaN}', "train.json: not valid JSON"),
+        (["train", "--locked"], "train.json", '{"weights": {"best": 3}}', "train.json: does not say which weights"),
+        (["train", "--locked"], "lock.json", '{"teachers": 3}', "lock.json: not a lock"),
+        (["train", "--locked"], "lock.json", "", "lock.json: cannot be read"),
+        *((["export"], "evaluate.json", json.dumps({key: value}), key) for key, value in EVALUATION.items()),
+        (["bench"], "evaluate.json", json.dumps({"threshold": 1e300}), "evaluate.json: lacks threshold"),
+    ],
+)
+def test_a_spoiled_file_is_named(
+    workplace: Path,
+    first: dict[str, Any],
+    command_line: CommandLine,
+    tmp_path: Path,
+    verb: list[str],
+    name: str,
+    content: str,
+    words: str,
+) -> None:
+    """One message that names the file and how to go on; every other file stays as it was."""
+    run = spoilt_copy(workplace, first["run"], tmp_path / "copied-runs")
+    path = run.root / name
+    if name == "evaluate.json":
+        content = json.dumps(json.loads(path.read_text(encoding="utf-8")) | json.loads(content))
+    path.write_text(content, encoding="utf-8")
+    before = {file: file.read_bytes() for file in run.root.rglob("*") if file.is_file()}
+    done = command_line(*verb, str(run.root), cwd=workplace, RECIPEBOX_RUNS=str(tmp_path / "copied-runs"))
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert name in done.stderr
+    assert "`" in done.stderr or "again" in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+    assert before == {file: file.read_bytes() for file in run.root.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("name", ["evaluate.json", "bench.json", "train.json"])
+def test_runs_are_listed_without_what_is_no_number(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path, name: str
+) -> None:
+    run = spoilt_copy(workplace, first["run"], tmp_path / "copied-runs")
+    (run.root / name).write_text(
+        '{"epochs": 1e999, "test": {"mAP50": NaN, "mAP50-95": "x"}, "latency_ms": {"end_to_end": {"p50": -Infinity}}}',
+        encoding="utf-8",
+    )
+    done = command_line("runs", "--json", cwd=workplace, RECIPEBOX_RUNS=str(tmp_path / "copied-runs"))
+    assert done.returncode == 0, done.stderr
+    row = next(row for row in json.loads(done.stdout) if row["id"] == run.id)
+    missing = {"evaluate.json": "mAP50", "bench.json": "end_to_end_p50_ms", "train.json": "epochs"}[name]
+    assert missing not in row
+
+
+def test_a_run_without_its_weights_cannot_go_on(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path
+) -> None:
+    run = spoilt_copy(workplace, first["run"], tmp_path / "copied-runs", "stopped")
+    run.best.unlink()
+    csv = run.results_csv.read_bytes()
+    done = command_line("train", "--resume", str(run.root), cwd=workplace, RECIPEBOX_RUNS=str(tmp_path / "copied-runs"))
+    assert done.returncode == 2, done.stderr
+    assert "weights/best.pt: is gone" in done.stderr
+    assert run.results_csv.read_bytes() == csv
+
+
+def test_a_refused_resume_keeps_what_is_known(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path
+) -> None:
+    """epochs.jsonl is spoiled: results.csv is all that is left of how training went."""
+    run = spoilt_copy(workplace, first["run"], tmp_path / "copied-runs", "stopped")
+    run.result("train").unlink()
+    run.epochs.write_text("half a li", encoding="utf-8")
+    csv = run.results_csv.read_bytes()
+    done = command_line("train", "--resume", str(run.root), cwd=workplace, RECIPEBOX_RUNS=str(tmp_path / "copied-runs"))
+    assert done.returncode == 2, done.stderr
+    assert "epochs.jsonl" in done.stderr
+    assert run.results_csv.read_bytes() == csv
+    assert run.epochs.read_text(encoding="utf-8") == "half a li"
+
+
+@pytest.mark.slow
+def test_a_spoiled_stopped_teacher_does_not_stop_its_student_for_ever(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path
+) -> None:
+    runs = tmp_path / "copied-runs"
+    teacher = spoilt_copy(workplace, str(runs_of(workplace, "tiny-teacher")[0].root), runs, "stopped")
+    teacher.result("train").unlink()
+    teacher.checkpoint.write_bytes(b"half a checkpoint")
+    for other in (runs / "tiny-teacher").iterdir():
+        if other != teacher.root:
+            shutil.rmtree(other)
+    done = command_line("train", "tiny-student", cwd=workplace, RECIPEBOX_RUNS=str(runs))
+    assert done.returncode == 0, done.stderr
+    assert "cannot be continued" in done.stderr
+    assert len(list((runs / "tiny-teacher").iterdir())) == 2

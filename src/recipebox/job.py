@@ -62,9 +62,10 @@ class JobResult:
     def text(self) -> str:
         """For people: where the report is, and what failed."""
         lines = [*self.notes, *(f"check failed: {error}" for error in self.failed)]
-        test = self.document().get("evaluate", {}).get("test", {})
-        if "mAP50" in test and "mAP50-95" in test:
-            lines.append(f"test mAP50 {test['mAP50']:.3f}, mAP50-95 {test['mAP50-95']:.3f}")
+        test = self.document().get("evaluate", {}).get("test")
+        scores = [test.get(key) for key in ("mAP50", "mAP50-95")] if isinstance(test, dict) else []
+        if scores and all(isinstance(score, float) for score in scores):
+            lines.append(f"test mAP50 {scores[0]:.3f}, mAP50-95 {scores[1]:.3f}")
         lines.append(f"report: {self.run.report_md if self.run.report_md.is_file() else 'none was written'}")
         return "\n".join(lines)
 
@@ -122,17 +123,26 @@ def locked_job(name: str, supplies: Supplies) -> JobResult:
     """Repeat a run by its plan, and say whether the weights are the same to the last bit. Raises as `train_job`."""
     old = find_run(name)
     plan = read_plan(old)
-    expected = old.read_result("train")["weights"]
+    expected = _trained_weights(old)
     with signals_interrupt():
         differences = _lock_differences(old, plan, supplies)
         for words in differences:
             say(f"not as in {old.root}: {words}")
         result = _new_job(plan, supplies)
-    made = result.run.read_result("train")["weights"]
+    made = _trained_weights(result.run)
     difference = weights_difference(expected, made, differences)
     if difference is None:
         return JobResult(result.run, result.failed, (f"same as {old.root}: weights equal to the last bit",))
     return JobResult(result.run, (*result.failed, CheckFailed(f"not the same as {old.root}: {difference}")))
+
+
+def _trained_weights(run: RunDir) -> dict[str, Any]:
+    """Raises RunError when train.json does not say which weights were trained."""
+    weights = run.read_result("train").get("weights")
+    found: dict[str, Any] = weights if isinstance(weights, dict) else {}
+    if not all(isinstance(found.get(key), dict) and "sha256" in found[key] for key in ("best", "last")):
+        raise RunError(f"{run.result('train')}: does not say which weights were trained. Train the recipe again.")
+    return found
 
 
 def weights_difference(expected: dict[str, Any], made: dict[str, Any], lock: Sequence[str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,14 @@ def list_runs() -> list[dict[str, Any]]:
         row: dict[str, Any] = {"run": str(run.root), "recipe": run.recipe, "id": run.id, "state": state}
         if reason:
             row["reason"] = reason
-        epochs = _read(run.result("train")).get("epochs")
-        test = _read(run.result("evaluate")).get("test")
-        latency = _read(run.result("bench")).get("latency_ms")
-        row |= {"epochs": epochs} if isinstance(epochs, int) else {}
-        if isinstance(test, dict):
-            row |= {key: test[key] for key in ("mAP50", "mAP50-95") if isinstance(test.get(key), int | float)}
-        if isinstance(latency, dict) and isinstance(latency.get("end_to_end"), dict):
-            row |= {"end_to_end_p50_ms": latency["end_to_end"].get("p50")}
+        train, evaluated, benched = (_read(run.result(stage)) for stage in ("train", "evaluate", "bench"))
+        measured = {
+            "epochs": train.get("epochs"),
+            "mAP50": _at(evaluated, "test", "mAP50"),
+            "mAP50-95": _at(evaluated, "test", "mAP50-95"),
+            "end_to_end_p50_ms": _at(benched, "latency_ms", "end_to_end", "p50"),
+        }
+        row |= {key: value for key, value in measured.items() if _is_number(value)}
         rows.append(row)
     return sorted(rows, key=lambda row: row["id"], reverse=True)
 
@@ -97,6 +98,16 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _at(document: Any, *path: str) -> Any:
+    for key in path:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def _shown(path: Path) -> str:

@@ -151,7 +151,7 @@ class RunDir:
         path = self.result(stage)
         again = f"recipebox train {self.recipe}" if stage == "train" else f"recipebox {stage} {self.root}"
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         except FileNotFoundError:
             raise RunError(f"{path}: the {stage} stage has no result. `{again}` makes one.") from None
         except OSError as error:
@@ -219,6 +219,10 @@ def find_run(name: str, runs: Path | None = None) -> RunDir:
     if not finished:
         raise RunError(f"{name}: no finished run of this recipe. `recipebox train {name}` makes one.")
     return finished[0]
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}")
 
 
 def is_run(folder: Path) -> bool:

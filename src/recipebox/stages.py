@@ -33,6 +33,8 @@ def run_stage(stage: Stage, run: RunDir, plan: Plan, supplies: Supplies, teacher
 
         weights = supplies.weights(plan.settings)
         resume = run.checkpoint.is_file()
+        if not resume and run.epochs.is_file() and run.epochs.stat().st_size:
+            say(f"{run.checkpoint} is gone: training begins anew")
         return train(plan, run, detection_set, weights=weights, teacher_run=teacher, resume=resume)
     if stage == "evaluate":
         from recipebox.evaluate.run import evaluate

@@ -9,6 +9,7 @@ from recipebox.bench.machine_state import machine_state, usable_cpus
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import CheckFailed, RunError
 from recipebox.evaluate.detector import check_names
+from recipebox.evaluate.run import read_evaluation
 from recipebox.export.onnx import OnnxDetector
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
@@ -34,9 +35,7 @@ def bench(
         DataError: the test split is empty or an image cannot be read.
         CheckFailed: slower than `bench.min_fps`; bench.json is written.
     """
-    exported, evaluated = run.read_result("export"), run.read_result("evaluate")
-    if "threshold" not in evaluated or "weights_sha256" not in evaluated:
-        raise RunError(f"{run.result('evaluate')}: has no threshold. Run `recipebox evaluate {run.root}` again.")
+    exported, evaluated = run.read_result("export"), read_evaluation(run)
     if exported.get("weights_sha256") != evaluated["weights_sha256"]:
         raise RunError(
             f"{run.result('export')}: was exported from other weights than were evaluated. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,40 @@ def evaluate_detector(detector: Detector, detection_set: DetectionSet, *, iou: f
         },
         "pr_curves": test.pr_curves(),
     }
+
+
+def read_evaluation(run: RunDir) -> dict[str, Any]:
+    """What the stages after this one need of evaluate.json, and nothing else in its place.
+
+    Raises:
+        RunError: not evaluated, or the file is spoiled.
+    """
+    document = run.read_result("evaluate")
+    wrong = [key for key, fits in _NEEDED.items() if not fits(document.get(key))]
+    if wrong:
+        raise RunError(
+            f"{run.result('evaluate')}: lacks {', '.join(wrong)}, or holds something else there. "
+            f"Run `recipebox evaluate {run.root}` again."
+        )
+    return document
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _has_scores(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_share(value.get(key, 0)) for key in ("mAP50", "mAP50-95", "AP50-95"))
+
+
+_NEEDED: dict[str, Callable[[Any], bool]] = {
+    "weights_sha256": lambda value: isinstance(value, str),
+    "dataset": lambda value: isinstance(value, dict) and isinstance(value.get("sha256"), str),
+    "imgsz": lambda value: isinstance(value, int),
+    "test": _has_scores,
+    "threshold": _is_share,
+    "per_class": lambda value: isinstance(value, list) and all(map(_has_scores, value)),
+}
 
 
 def trained_sha256(run: RunDir) -> str:

@@ -12,7 +12,7 @@ from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import CheckFailed, RunError
 from recipebox.evaluate.detection import Measurement, measure, prepare
 from recipebox.evaluate.detector import TorchDetector, check_names
-from recipebox.evaluate.run import trained_sha256
+from recipebox.evaluate.run import read_evaluation, trained_sha256
 from recipebox.export.onnx import OnnxDetector, export_onnx, opset
 from recipebox.export.parity import Parity, parity
 from recipebox.progress import track
@@ -71,15 +71,12 @@ def check_export(
 
 
 def _evaluation(run: RunDir, settings: Settings, detection_set: DetectionSet, sha256: str) -> dict[str, Any]:
-    evaluated = run.read_result("evaluate")
+    evaluated = read_evaluation(run)
     again = f"Run `recipebox evaluate {run.root}` again."
     path = run.result("evaluate")
-    missing = [key for key in ("weights_sha256", "dataset", "imgsz", "test", "threshold") if key not in evaluated]
-    if missing:
-        raise RunError(f"{path}: lacks {', '.join(missing)}. {again}")
     if evaluated["weights_sha256"] != sha256:
         raise RunError(f"{path}: measured other weights than the run holds now. {again}")
-    if evaluated["dataset"].get("sha256") != detection_set.sha256:
+    if evaluated["dataset"]["sha256"] != detection_set.sha256:
         raise RunError(f"{path}: measured on other data than {detection_set.name} as it is now. {again}")
     if evaluated["imgsz"] != settings.train.imgsz:
         raise RunError(f"{path}: measured at {evaluated['imgsz']} px, not {settings.train.imgsz}. {again}")
@@ -132,7 +129,7 @@ def _judge(
 def _lost_classes(evaluated: dict[str, Any], test: Measurement, names: tuple[str, ...]) -> str:
     """A table of the classes whose AP50-95 fell, worst first; empty when none did."""
     rows = []
-    for index, entry in enumerate(evaluated.get("per_class", [])):
+    for index, entry in enumerate(evaluated["per_class"]):
         ap = test.class_ap(index)
         if ap is not None and "AP50-95" in entry and entry["AP50-95"] > ap.mean():
             rows.append((float(ap.mean()) - entry["AP50-95"], names[index], entry["AP50-95"], float(ap.mean())))

@@ -8,7 +8,7 @@ from typing import Any
 
 from recipebox.data.archive import file_sha256
 from recipebox.data.detection_set import DetectionSet
-from recipebox.errors import TrainingFailed, storage_errors
+from recipebox.errors import RunError, TrainingFailed, storage_errors
 from recipebox.recipe.plan import Plan, technique_order
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
@@ -33,6 +33,7 @@ def train(
         TrainingFailed: the loss is not finite, or memory ran out.
         StorageError: a file of the run cannot be written.
         WeightsError: no network can be built from the initial weights.
+        RunError: the run is spoiled and cannot be continued.
     """
     from recipebox.techniques.build import build_techniques
     from recipebox.train.trainer import RecipeTrainer
@@ -49,6 +50,12 @@ def train(
         _fit(trainer, settings, weights)
     for technique in techniques:
         technique.after_train(run)
+    for path in (run.best, run.last):
+        if not path.is_file():
+            raise RunError(
+                f"{path}: is gone, and {run.checkpoint.name} stands at the end of training, where none is made. "
+                f"Put it back, or train the recipe again: `recipebox train {run.recipe}`."
+            )
     records = trainer.telemetry.epochs
     best = next(line for line in reversed(records) if line["best"])
     document = {
