@@ -273,7 +273,7 @@ def test_something_else_stands_in_the_way(
 
 def test_the_run_is_moved_away_while_it_goes_on(tmp_path: Path, boards: Path, own_runs: Path) -> None:
     done = interfered(tmp_path, boards, own_runs, lambda run: run.rename(tmp_path / "moved"), at="[2/")
-    assert done.returncode == 1, done.stderr
+    assert done.returncode in {1, 2}, done.stderr  # it notices when it writes next, or when it reads
     assert "moved or deleted while it was being worked on" in done.stderr
     assert "--resume" not in done.stderr
     assert "is a bug" not in done.stderr

@@ -55,7 +55,7 @@ def test_a_teacher_in_training_is_waited_for(
     done = threading.Timer(0.2, run.set_state, ["finished"])
     done.start()
     assert teachers.finished_teacher([run]) == run
-    assert not done.is_alive()
+    done.join()
     assert "waiting for" in capsys.readouterr().err
 
 

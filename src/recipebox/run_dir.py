@@ -153,6 +153,9 @@ class RunDir:
         try:
             document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         except FileNotFoundError:
+            if not is_run(self.root):
+                gone = "is no run folder any more. It was moved or deleted while it was being worked on."
+                raise RunError(f"{self.root}: {gone}") from None
             raise RunError(f"{path}: the {stage} stage has no result. `{again}` makes one.") from None
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror}). Make it readable, or move it away.") from None

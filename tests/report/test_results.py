@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipebox.report.headline import warnings_to_heed
+from recipebox.report.headline import headline, warnings_to_heed
 from recipebox.report.results import (
     inspection_section,
     result_section,
@@ -116,6 +116,32 @@ def test_a_failed_gate_and_a_failed_run_are_said_loudly(run: RunDir, edit_result
     assert "failed the accuracy gate" in said
     assert "by 0.0310; 0.005 is allowed. Do not ship it." in said
     assert "The run **failed**: the loss is not &lt;finite&gt;." in said
+
+
+def title(run: RunDir) -> str:
+    return headline(read_run(run), []).splitlines()[0]
+
+
+def test_the_title_says_what_was_measured(run: RunDir) -> None:
+    score = run.read_result("evaluate")["test"]["mAP50-95"]
+    assert title(run) == f"# pcb-distill: mAP50-95 {score:.3f} on deeppcb"
+
+
+def test_a_test_split_without_defects_is_not_called_unmeasured(run: RunDir, edit_result: Edit) -> None:
+    edit_result(run, "evaluate", ("test", "mAP50-95"), None)
+    edit_result(run, "evaluate", ("test", "instances"), 0)
+    assert title(run) == "# pcb-distill: no mAP, its test split holds no defects (deeppcb)"
+
+
+def test_a_run_that_was_not_evaluated_says_so(run: RunDir) -> None:
+    run.result("evaluate").unlink()
+    assert title(run) == "# pcb-distill: not evaluated yet"
+
+
+def test_a_score_that_is_gone_is_no_split_without_defects(run: RunDir, edit_result: Edit) -> None:
+    """evaluate.json was spoiled: its instances are there, so the split does hold defects."""
+    edit_result(run, "evaluate", ("test", "mAP50-95"), None)
+    assert title(run) == "# pcb-distill: no mAP was recorded (deeppcb)"
 
 
 def test_fallbacks_of_run_and_teacher_are_said_loudly(make_run: Callable[..., RunDir]) -> None:

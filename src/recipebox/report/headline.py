@@ -49,7 +49,9 @@ def _verdict(facts: RunFacts) -> str:
     value = facts.evaluate.number("test", "mAP50-95")
     dataset = facts.evaluate.text("dataset", "name")
     if value is None and facts.evaluate.number("test", "images"):
-        return "no mAP, its test split holds no defects" + (f" ({escape(dataset, 60)})" if dataset else "")
+        empty = facts.evaluate.number("test", "instances") == 0
+        why = "no mAP, its test split holds no defects" if empty else "no mAP was recorded"
+        return why + (f" ({escape(dataset, 60)})" if dataset else "")
     if value is None:
         return "not evaluated yet"
     return f"mAP50-95 {value:.3f}" + (f" on {escape(dataset, 60)}" if dataset else "")
