@@ -149,10 +149,10 @@ def test_a_bar_keeps_to_its_line(columns: int) -> None:
     assert all(line.startswith("training") for line in lines)
     assert all(len(line) <= columns - 3 for line in lines)
     assert " 21/528 " in lines[-1]
-    assert " 0 s epoch 1" in lines[-1]
+    assert re.search(r" \d+ s epoch 1", lines[-1])  # a busy machine takes longer than half a second
 
 
 def test_an_interrupted_bar_says_so() -> None:
     text, status = on_a_terminal(LONG.replace("ENDING", "raise KeyboardInterrupt"), 80)
     assert status == 0
-    assert "21/528 interrupted after 0 s" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert re.search(r"21/528 interrupted after \d+ s", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from paired import finish, ratio, rounds
 
-from recipebox.recipe.schema import Distillation
+from recipebox.recipe.technique_sections import Distillation
 from recipebox.techniques.distillation.teacher import Teacher
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.ultralytics_setup import import_ultralytics

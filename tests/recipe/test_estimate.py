@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipebox.recipe.estimate import ema_decay, optimizer_steps, steps_per_epoch, train_seconds
-from recipebox.recipe.schema import Ema, Settings
+from recipebox.recipe.schema import Settings
+from recipebox.recipe.technique_sections import Ema
 
 
 def reference(nb: int, epochs: int, batch: int, nbs: int, warmup_epochs: float) -> int:

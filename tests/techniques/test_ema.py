@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipebox.recipe.schema import Ema
+from recipebox.recipe.technique_sections import Ema
 from recipebox.techniques.ema import EmaTechnique, ema_decay
 from recipebox.ultralytics_setup import import_ultralytics
 

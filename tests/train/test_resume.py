@@ -11,7 +11,7 @@ import torch
 
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import RunError
-from recipebox.recipe.schema import Distillation, Ema
+from recipebox.recipe.technique_sections import Distillation, Ema
 from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
 from recipebox.techniques.distillation.teacher import Teacher

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from recipebox.recipe.estimate import Estimate
-from recipebox.recipe.schema import BoxDistillation, Ema, LogitsDistillation, Settings
+from recipebox.recipe.schema import Settings
+from recipebox.recipe.technique_conflicts import idle_techniques, technique_conflicts
 from recipebox.recipe.yaml_nodes import Document
 
 
@@ -34,63 +35,12 @@ def conflicts(settings: Settings, document: Document, train_images: int | None) 
             f"{at('train', 'optimizer')}`optimizer: {train.optimizer}` needs `train.lr0`: about 0.01 for SGD, 0.001 "
             "for AdamW; or `optimizer: auto`."
         )
-    distillation = settings.techniques.distillation
-    if distillation is not None and distillation.logits is None and distillation.box is None:
-        yield (
-            f"{at('techniques', 'distillation')}`distillation` has neither `logits` nor `box`: the teacher would run "
-            "and change nothing. Add one of them, or take `distillation` out (`distillation: null`)."
-        )
-    if distillation is not None and distillation.box is not None and dfl_free(settings):
-        yield f"{at('techniques', 'distillation', 'box')}{_no_distribution('the student', settings)}"
+    yield from technique_conflicts(settings, document)
     last = train_images % train.batch or train.batch if train_images else 0
     if last == 1 and train.imgsz < 64:
         yield (
             f"{at('train', 'batch')}the last batch of an epoch would hold one image of {train.imgsz} px, one value a "
             "channel: batch normalisation cannot do that. Change `train.batch`, or take `train.imgsz` of 64 or more."
-        )
-
-
-def teacher_conflicts(
-    student: Settings,
-    teacher: Settings,
-    teacher_name: str,
-    names: Callable[[str], tuple[str, ...] | None],
-    fell_back: tuple[bool, bool],
-    document: Document,
-) -> Iterator[str]:
-    """Why this student cannot learn from this teacher.
-
-    Args:
-        student: the student's settings, everything applied.
-        teacher: the teacher's.
-        teacher_name: its recipe.
-        names: data set -> its class names, None where they are not known.
-        fell_back: whether (student, teacher) fell back from the data set that was asked for.
-        document: the student's settings as plain values.
-    """
-    distillation = student.techniques.distillation
-    where = f"{document.origin(('techniques', 'distillation', 'teachers'))}: "
-    if distillation is not None and distillation.box is not None and dfl_free(teacher):
-        yield f"{document.origin(('techniques', 'distillation', 'box'))}: {_no_distribution('the teacher', teacher)}"
-    if student.train.imgsz != teacher.train.imgsz:
-        yield (
-            f"{where}the teacher {teacher_name} is trained at {teacher.train.imgsz} px and the student at "
-            f"{student.train.imgsz}: the teacher sees the student's batch, and their anchors must be the same. "
-            "Give both the same `train.imgsz`."
-        )
-    if fell_back[0] != fell_back[1]:
-        yield (
-            f"{where}the student would train on {student.data.dataset} and the teacher {teacher_name} on "
-            f"{teacher.data.dataset}, because only one of the two recipes may fall back. Give both "
-            "the same `data.fallback`."
-        )
-        return
-    ours, theirs = names(student.data.dataset), names(teacher.data.dataset)
-    if ours is not None and theirs is not None and ours != theirs:
-        yield (
-            f"{where}the teacher {teacher_name} knows the classes {', '.join(theirs)} ({teacher.data.dataset}), the "
-            f"student {', '.join(ours)} ({student.data.dataset}): its answers would be taken for other classes. "
-            "Train both on the same classes, in the same order."
         )
 
 
@@ -122,45 +72,6 @@ def idle_settings(settings: Settings, document: Document, estimate: Estimate) ->
         yield "`momentum` does nothing with `optimizer: auto`, which chooses its own."
     if train.patience >= train.epochs:
         yield f"`patience: {train.patience}` does nothing in a run of {train.epochs} epochs."
-    yield from _idle_ema(settings.techniques.ema, estimate)
-    distillation = settings.techniques.distillation
-    if distillation is not None:
-        for name, term in (("logits", distillation.logits), ("box", distillation.box)):
-            if term is not None:
-                yield from _idle_term(name, term, is_written("techniques", "distillation", name, "weight"))
+    yield from idle_techniques(settings, document, estimate)
     if settings.data.images and estimate.train_images and estimate.train_images < settings.data.images:
         yield f"`data.images: {settings.data.images}`, but {settings.data.dataset} has {estimate.train_images}."
-
-
-def dfl_free(settings: Settings) -> bool:
-    """Whether the head predicts box edges directly, with no distribution over bins (YOLO26: reg_max is 1)."""
-    return (settings.model.architecture or "").startswith("yolo26")
-
-
-def _no_distribution(whose: str, settings: Settings) -> str:
-    return (
-        f"`distillation.box` compares distributions over box edges, and {whose}, {settings.model.architecture}, has "
-        "none (YOLO26 predicts edges directly, reg_max is 1). Take `box` out (`box: null`) and keep `logits`, or take "
-        "YOLOv8 or YOLO11."
-    )
-
-
-def _idle_ema(ema: Ema | bool | None, estimate: Estimate) -> Iterator[str]:
-    if ema is False or estimate.optimizer_steps is None:
-        return
-    stock = "" if isinstance(ema, Ema) else " (Ultralytics' own, since the recipe says nothing)"
-    tau = (ema if isinstance(ema, Ema) else Ema()).tau
-    if tau > estimate.optimizer_steps:
-        yield (
-            f"the EMA's ramp is longer than the run: tau {tau:g}{stock}, {estimate.optimizer_steps} optimizer steps, "
-            f"decay {estimate.ema_decay_end:.3f} at the end. A shorter run wants a smaller `techniques.ema.tau`."
-        )
-
-
-def _idle_term(name: str, term: LogitsDistillation | BoxDistillation, weight_written: bool) -> Iterator[str]:
-    if term.weight == 0 and not term.weight_end:
-        yield f"`distillation.{name}` does nothing: its weight is 0 from beginning to end."
-    elif term.weight_end is not None and not weight_written:
-        yield f"`distillation.{name}.weight_end` without `weight`: it starts from the default, {term.weight:g}."
-    elif term.weight_end == term.weight:
-        yield f"`distillation.{name}.weight_end` does nothing: it equals `weight`."

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from recipebox.recipe.describe_techniques import describe_techniques
 from recipebox.recipe.estimate import Estimate
 from recipebox.recipe.plan_record import Plan
-from recipebox.recipe.schema import Distillation, Ema
 
 
 def describe_plan(plan: Plan) -> str:
@@ -58,7 +58,7 @@ def _body(plan: Plan, student: Plan | None) -> list[str]:
             f"{train.epochs} epochs at {train.imgsz} px, batch {train.batch} (nominal {train.nbs}), {_rate(plan)}",
         ),
         ("", f"warm-up {train.warmup_epochs:g} epochs, mosaic {_mosaic(plan)}, seed {train.seed}"),
-        ("techniques", "; ".join(_techniques(plan)) or "none: stock Ultralytics"),
+        ("techniques", "; ".join(describe_techniques(plan.settings)) or "none: stock Ultralytics"),
     ]
     if estimate.optimizer_steps is not None and estimate.ema_decay_end is not None:
         ema = "off" if settings.techniques.ema is False else f"decay {estimate.ema_decay_end:.4f} reached at the end"
@@ -112,25 +112,6 @@ def _mosaic(plan: Plan) -> str:
     if mosaic == 0:
         return "off"
     return f"{mosaic:g}, closed for the last {close} epochs" if close else f"{mosaic:g}"
-
-
-def _techniques(plan: Plan) -> Iterator[str]:
-    techniques = plan.settings.techniques
-    if techniques.distillation is not None:
-        yield f"distillation from {', '.join(each.recipe for each in techniques.distillation.teachers)} " + ", ".join(
-            _terms(techniques.distillation)
-        )
-    if techniques.ema is False:
-        yield "EMA off"
-    elif isinstance(techniques.ema, Ema):
-        yield f"EMA decay {techniques.ema.decay:g} tau {techniques.ema.tau:g}"
-
-
-def _terms(distillation: Distillation) -> Iterator[str]:
-    for name, term in (("logits", distillation.logits), ("box", distillation.box)):
-        if term is not None:
-            end = f" to {term.weight_end:g}" if term.weight_end is not None else ""
-            yield f"{name} ({term.loss}, temperature {term.temperature:g}, weight {term.weight:g}{end})"
 
 
 def _total(plan: Plan, first: list[Plan]) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from recipebox.recipe.schema import Ema, Settings
+from recipebox.recipe.schema import Settings
+from recipebox.recipe.technique_sections import Ema
 
 GFLOPS_AT_640 = {
     "yolov8": {"n": 8.7, "s": 28.6, "m": 78.9, "l": 165.2, "x": 257.8},

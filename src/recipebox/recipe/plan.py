@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipebox.errors import PlanConflict, RecipeError
-from recipebox.recipe.conflicts import conflicts, idle_settings, teacher_conflicts
+from recipebox.recipe.conflicts import conflicts, idle_settings
 from recipebox.recipe.estimate import (
     Estimate,
     ema_decay,
@@ -24,6 +24,7 @@ from recipebox.recipe.plan_record import Change, Pending, Plan, plan_document, p
 from recipebox.recipe.problems import did_you_mean, validated
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.supply import Supply
+from recipebox.recipe.technique_conflicts import teacher_conflicts
 from recipebox.recipe.yaml_nodes import Document, KeyPath, merged
 
 __all__ = [

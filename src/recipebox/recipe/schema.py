@@ -6,22 +6,12 @@ import re
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+from recipebox.recipe.section import Count, Fraction, Name, NonNegative, Positive, Section, Sha256
+from recipebox.recipe.technique_sections import Techniques
 
 ARCHITECTURE = r"^(yolov8[nslmx]|yolo11[nslmx]|yolo26[nslmx])$"
-
-
-class Section(BaseModel):
-    """A part of a recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -116,52 +106,6 @@ class Train(Section):
     )
 
 
-class Ema(Section):
-    """Exponential moving average of the weights: decay(n) = decay * (1 - exp(-n / tau)) at optimizer step n."""
-
-    decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9999
-    tau: Positive = 2000.0
-
-
-class LogitsDistillation(Section):
-    """Per-class binary cross entropy on the teacher's sigmoid, weighted by the disagreement."""
-
-    loss: Literal["bce"] = "bce"
-    temperature: Annotated[float, Field(ge=0.1, le=20.0)] = 1.0
-    weight: NonNegative = 1.0
-    weight_end: NonNegative | None = Field(default=None, description="Weight at the last step; linear in between.")
-
-
-class BoxDistillation(Section):
-    """Localisation distillation over the DFL bins."""
-
-    loss: Literal["ld"] = "ld"
-    temperature: Annotated[float, Field(ge=0.1, le=50.0)] = 10.0
-    weight: NonNegative = 0.5
-    weight_end: NonNegative | None = None
-
-
-class Teacher(Section):
-    """A finished run of another recipe; trained first where there is none with the same lock."""
-
-    recipe: str = Field(min_length=1, description="A recipe's name, or a path relative to this recipe.")
-
-
-class Distillation(Section):
-    """Learn from a teacher that sees the same augmented batch."""
-
-    teachers: Annotated[tuple[Teacher, ...], Field(min_length=1, max_length=1)]
-    logits: LogitsDistillation | None = None
-    box: BoxDistillation | None = None
-
-
-class Techniques(Section):
-    """The levers. An absent technique is stock Ultralytics."""
-
-    ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
-    distillation: Distillation | None = None
-
-
 class Evaluate(Section):
     """What the test split is asked."""
 
@@ -208,7 +152,7 @@ class Recipe(Settings):
     """
 
     extends: str | None = None
-    profiles: dict[Name, dict[str, Any]] = {}
+    profiles: dict[Name, dict[str, Any]] = Field(default={})
     fallbacks: dict[Name, dict[str, Any]] = Field(
         {}, description="Settings that go with a fallback: keyed by the fallback data set's name, or `scratch`."
     )

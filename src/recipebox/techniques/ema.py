@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from recipebox.recipe.schema import Ema
+from recipebox.recipe.technique_sections import Ema
 from recipebox.techniques.base import Technique, TrainingContext
 
 

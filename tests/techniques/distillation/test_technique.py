@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recipebox.errors import PlanConflict
-from recipebox.recipe.schema import Distillation
+from recipebox.recipe.technique_sections import Distillation
 from recipebox.techniques.base import innermost, linear_schedule
 from recipebox.techniques.distillation.teacher import Teacher
 from recipebox.techniques.distillation.technique import DistillationCriterion, DistillationTechnique

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recipebox.errors import PlanConflict
-from recipebox.recipe.schema import Distillation
+from recipebox.recipe.technique_sections import Distillation
 from recipebox.techniques.base import CriterionWrapper, Technique, TrainingContext, innermost, linear_schedule
 from recipebox.techniques.distillation.box import box_loss
 from recipebox.techniques.distillation.logits import logits_loss, teacher_mass

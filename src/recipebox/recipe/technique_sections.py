@@ -1,0 +1,55 @@
+"""The `techniques` of a recipe: one section a lever. Cards: docs/techniques/."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recipebox.recipe.section import NonNegative, Positive, Section
+
+
+class Ema(Section):
+    """Exponential moving average of the weights: decay(n) = decay * (1 - exp(-n / tau)) at optimizer step n."""
+
+    decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9999
+    tau: Positive = 2000.0
+
+
+class LogitsDistillation(Section):
+    """Per-class binary cross entropy on the teacher's sigmoid, weighted by the disagreement."""
+
+    loss: Literal["bce"] = "bce"
+    temperature: Annotated[float, Field(ge=0.1, le=20.0)] = 1.0
+    weight: NonNegative = 1.0
+    weight_end: NonNegative | None = Field(default=None, description="Weight at the last step; linear in between.")
+
+
+class BoxDistillation(Section):
+    """Localisation distillation over the DFL bins."""
+
+    loss: Literal["ld"] = "ld"
+    temperature: Annotated[float, Field(ge=0.1, le=50.0)] = 10.0
+    weight: NonNegative = 0.5
+    weight_end: NonNegative | None = None
+
+
+class Teacher(Section):
+    """A finished run of another recipe; trained first where there is none with the same lock."""
+
+    recipe: str = Field(min_length=1, description="A recipe's name, or a path relative to this recipe.")
+
+
+class Distillation(Section):
+    """Learn from a teacher that sees the same augmented batch."""
+
+    teachers: Annotated[tuple[Teacher, ...], Field(min_length=1, max_length=1)]
+    logits: LogitsDistillation | None = None
+    box: BoxDistillation | None = None
+
+
+class Techniques(Section):
+    """The levers. An absent technique is stock Ultralytics."""
+
+    ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
+    distillation: Distillation | None = None
