@@ -152,6 +152,22 @@ def test_a_bar_keeps_to_its_line(columns: int) -> None:
     assert re.search(r" \d+ s epoch 1", lines[-1])  # a busy machine takes longer than half a second
 
 
+def test_a_bar_stays_a_bar_while_stderr_is_stood_in_for() -> None:
+    """rich replaces sys.stderr while it shows bars, before version 15 by something without isatty()."""
+    code = (
+        "import io, sys\n"
+        "with progress.Progress('training', 3) as bar:\n"
+        "    bar.update(1)\n"
+        "    rich_s, sys.stderr = sys.stderr, io.StringIO()\n"
+        "    bar.update(1)\n"
+        "    lines, sys.stderr = sys.stderr.getvalue(), rich_s\n"
+        "    bar.update(1)\n"
+        "sys.exit(lines or 0)\n"
+    )
+    text, status = on_a_terminal(code, 80)
+    assert (status, "3/3" in text) == (0, True), text
+
+
 def test_an_interrupted_bar_says_so() -> None:
     text, status = on_a_terminal(LONG.replace("ENDING", "raise KeyboardInterrupt"), 80)
     assert status == 0

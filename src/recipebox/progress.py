@@ -214,4 +214,6 @@ _terminal = _Terminal()
 
 
 def _is_terminal() -> bool:
+    if _terminal.display is not None:
+        return True  # rich replaces sys.stderr while it shows bars; before rich 15 what it puts there is no terminal
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}

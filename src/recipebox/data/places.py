@@ -73,14 +73,14 @@ def make_folder(path: Path) -> Path:
     Raises:
         StorageError: the place is full, read-only, not permitted, or a file stands where a folder should.
     """
-    try:
-        with storage_errors(path):
+    with storage_errors(path):
+        try:
             path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StorageError(
-            f"{path}: a file stands where a folder is needed ({error.filename}). "
-            "Move it away, or choose another place with XDG_CACHE_HOME."
-        ) from None
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StorageError(
+                f"{path}: a file stands where a folder is needed ({error.filename}). "
+                "Move it away, or choose another place with XDG_CACHE_HOME."
+            ) from None
     return path
 
 
