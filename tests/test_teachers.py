@@ -71,7 +71,7 @@ def test_a_teacher_whose_trainer_dies_is_not_waited_for_longer(run: RunDir, monk
         assert trainer.stdout is not None
         trainer.stdout.readline()
         assert run.state()[0] == "running"
-        killer = threading.Timer(0.1, lambda: (trainer.kill(), trainer.wait()))
+        killer = threading.Timer(0.1, trainer.kill)
         killer.start()
         assert teachers.finished_teacher([run]) is None
     finally:

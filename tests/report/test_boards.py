@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from recipebox.data.detection_set import DetectionSet
+from recipebox.data.detection_set import DetectionSet, Split
 from recipebox.evaluate.inspection import inspect
 from recipebox.report.boards import SHOWN, board_picture, judge, look_at_boards
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 boxes = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2).map(
     lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
@@ -99,3 +104,36 @@ def test_a_detector_that_answers_nan_is_refused(boards: DetectionSet) -> None:
     nan = np.full((1, 6), np.nan, np.float32)
     with pytest.raises(RecipeboxError, match="NaN"):
         look_at_boards(boards, lambda image: nan, threshold=0.3, iou=0.5)
+
+
+@pytest.mark.parametrize("shape", [(80, 300), (300, 80), (64, 64)])
+def test_what_is_written_on_a_board_is_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    """Titles and labels of wide and of tall boards, with a defect in the last corner and one board without any."""
+    import cv2
+
+    paths = tuple(tmp_path / f"{number}.png" for number in range(3))
+    for path in paths:
+        cv2.imwrite(str(path), np.full((*shape, 3), 128, np.uint8))
+    corner = np.array([[0, 0.3, 0.3, 0.2, 0.2], [1, 0.95, 0.95, 0.1, 0.1]], np.float32)
+    split = Split(paths, (corner, corner, np.zeros((0, 5), np.float32)))
+    data = DetectionSet("odd", ("open", "short"), split, split, split, "0" * 64)
+    texts: list[tuple[str, bool]] = []
+
+    def look(figure: Figure) -> bytes:
+        figure.draw_without_rendering()
+        width = figure.bbox.width
+        for axes in figure.axes:
+            for text in [axes.title, *axes.texts]:
+                box = text.get_window_extent()
+                whole = box.x0 >= 0 and box.x1 <= width and not (text.get_clip_on() and box.x1 > axes.bbox.x1)
+                texts.append((text.get_text(), whole))
+        return b""
+
+    monkeypatch.setattr("recipebox.report.boards.png", look)
+    none = np.zeros((0, 6), np.float32)
+    shown, _, _ = look_at_boards(data, lambda image: none, threshold=0.3, iou=0.5)
+    board_picture(shown, data.names)
+    assert len(texts) == 3 + 4
+    assert [text for text, whole in texts if not whole] == []

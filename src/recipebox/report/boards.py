@@ -152,8 +152,9 @@ def board_picture(boards: Sequence[Board], names: Sequence[str]) -> bytes:
             axes.imshow(image[:, :, ::-1], interpolation="antialiased")
             axes.grid(False)
             axes.set_axis_off()
+            axes.set_anchor("NW")  # beside a tall board there is room for its title and labels
             axes.set_title(_board_title(board), fontsize=9.5)
-            _mark(axes, board, names, image.shape[1])
+            _mark(axes, board, names, max(image.shape[:2]))
         figure.legend(
             handles=[
                 Patch(facecolor="none", edgecolor=GREEN, linewidth=2.4, label="true defect, found"),
@@ -179,7 +180,11 @@ def _board_title(board: Board) -> str:
 
 
 def _mark(axes: Axes, board: Board, names: Sequence[str], width: int) -> None:
-    """Draw all boxes; labels of errors are placed first and always, those of good detections where there is room."""
+    """Draw all boxes; labels of errors are placed first and always, those of good detections where there is room.
+
+    Args:
+        width: of the panel, in pixels of the image: the longer side of the image, whichever it is.
+    """
     errors: list[tuple[NDArray[np.float32], str, str]] = []
     for box, outcome, seen_as in zip(board.true, board.judgement.outcome, board.judgement.seen_as, strict=True):
         own = _name(names, int(box[0]))
@@ -237,7 +242,7 @@ def _write_labels(axes: Axes, labels: Sequence[tuple[NDArray[np.float32], str, s
             color="white" if fill else BLUE,
             fontweight="bold" if fill else "normal",
             bbox={"boxstyle": "square,pad=0.15", "facecolor": fill or "white", "edgecolor": "none"},
-            clip_on=True,
+            clip_on=False,
             zorder=6 if fill else 5,
         )
 
