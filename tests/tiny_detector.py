@@ -138,6 +138,7 @@ def tiny_settings(**changes: dict[str, Any]) -> Settings:
 def trained_run(root: Path, weights: Path, sha256: str) -> RunDir:
     """A run folder as it is after training."""
     run = RunDir.create("tiny", root)
+    (run.root / "plan.yaml").write_text("name: tiny\n", encoding="utf-8")
     run.best.write_bytes(weights.read_bytes())
     write_json(run.result("train"), {"schema": 1, "weights": {"best": {"file": "weights/best.pt", "sha256": sha256}}})
     return run

@@ -244,10 +244,15 @@ def _boot_id() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks since boot; empty where that cannot be known."""
+    """When a living process began, in the kernel's ticks since boot; empty where that cannot be known.
+
+    One that ended and that its parent has not asked after (a zombie) is not living: in a container whose first
+    process asks after nobody, they stay.
+    """
     try:
-        # The name in brackets may hold anything; starttime is the 22nd field, the 20th after it (proc_pid_stat(5)).
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        # The name in brackets may hold anything; state and starttime are the 3rd and 22nd field (proc_pid_stat(5)).
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return "" if stat[0] in {"Z", "X"} else stat[19]
     except (OSError, IndexError):
         return ""
 
