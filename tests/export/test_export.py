@@ -87,7 +87,7 @@ def test_export_passes_and_says_what_it_measured(make: Any, run: RunDir, tiny: A
     assert document["test"]["mAP50-95"] == pytest.approx(before["mAP50-95"], abs=1e-6)
     assert document["parity"]["images"] == 8 and 0 < document["parity"]["max_box_px"] < 0.01
     assert {path.name for path in run.root.rglob("*")} == {
-        "weights", "best.pt", "best.onnx", "train.json", "evaluate.json", "export.json"
+        "plan.yaml", "weights", "best.pt", "best.onnx", "train.json", "evaluate.json", "export.json"
     }  # fmt: skip
 
 
