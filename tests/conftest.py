@@ -17,7 +17,7 @@ CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_configure() -> None:
-    """A suite started in the background (`make test &`) inherits Ctrl-C as ignored, and hands that to what it starts."""
+    """A suite started in the background (`make test &`) inherits Ctrl-C as ignored and hands that on."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
