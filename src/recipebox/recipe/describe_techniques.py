@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import Distillation, Ema
 
@@ -11,6 +12,8 @@ from recipebox.recipe.technique_sections import Distillation, Ema
 def describe_techniques(settings: Settings) -> Iterator[str]:
     """The levers in force, a few words each."""
     techniques = settings.techniques
+    if techniques.label_smoothing is not None:
+        yield f"label smoothing {', '.join(_smoothing(techniques.label_smoothing))}"
     if techniques.distillation is not None:
         yield f"distillation from {', '.join(each.recipe for each in techniques.distillation.teachers)} " + ", ".join(
             _terms(techniques.distillation)
@@ -19,6 +22,15 @@ def describe_techniques(settings: Settings) -> Iterator[str]:
         yield "EMA off"
     elif isinstance(techniques.ema, Ema):
         yield f"EMA decay {techniques.ema.decay:g} tau {techniques.ema.tau:g}"
+
+
+def _smoothing(smoothing: LabelSmoothing) -> Iterator[str]:
+    yield f"{smoothing.epsilon:g} ({smoothing.form})"
+    yield from (f"{name} {epsilon:g}" for name, epsilon in smoothing.per_class.items())
+    if smoothing.schedule == "linear":
+        yield "down to 0"
+    if smoothing.off_last:
+        yield f"off for the last {smoothing.off_last} epochs"
 
 
 def _terms(distillation: Distillation) -> Iterator[str]:

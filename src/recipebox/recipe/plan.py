@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipebox.errors import PlanConflict, RecipeError
+from recipebox.recipe.class_conflicts import class_conflicts
 from recipebox.recipe.conflicts import conflicts, idle_settings
 from recipebox.recipe.estimate import (
     Estimate,
@@ -104,7 +105,7 @@ def _plan(
     known = supply.known(settings.data.dataset, settings.data.images)
     count = (known.counts or {}).get("train")
 
-    refused = list(conflicts(settings, document, count))
+    refused = [*conflicts(settings, document, count), *class_conflicts(settings, known.names, document)]
     teachers = tuple(_teachers(loaded, settings, request, overrides, students, refused))
     for teacher in teachers:
         fell_back = (bool(supply.data_fallback), any(words.startswith("data:") for words in teacher.fallbacks))
@@ -268,5 +269,9 @@ def _estimate(
 def technique_order(settings: Settings) -> tuple[str, ...]:
     """The techniques in force, in the order they act: targets, then added losses, then weights."""
     techniques = settings.techniques
-    present = {"distillation": techniques.distillation is not None, "ema": techniques.ema is not None}
+    present = {
+        "label_smoothing": techniques.label_smoothing is not None,
+        "distillation": techniques.distillation is not None,
+        "ema": techniques.ema is not None,
+    }
     return tuple(name for name, there in present.items() if there)

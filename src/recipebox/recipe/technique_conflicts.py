@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from recipebox.recipe.class_conflicts import idle_class_levers
 from recipebox.recipe.estimate import Estimate
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import BoxDistillation, Ema, LogitsDistillation
@@ -22,6 +23,7 @@ def idle_techniques(settings: Settings, document: Document, estimate: Estimate) 
     def is_written(*path: str) -> bool:
         return path in written
 
+    yield from idle_class_levers(settings)
     yield from _idle_ema(settings.techniques.ema, estimate)
     distillation = settings.techniques.distillation
     if distillation is not None:

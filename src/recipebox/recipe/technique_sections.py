@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.section import NonNegative, Positive, Section
 
 
@@ -51,5 +52,6 @@ class Distillation(Section):
 class Techniques(Section):
     """The levers. An absent technique is stock Ultralytics."""
 
+    label_smoothing: LabelSmoothing | None = None
     ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
     distillation: Distillation | None = None

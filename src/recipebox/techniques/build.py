@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from recipebox.recipe.schema import Settings
 from recipebox.techniques.base import Technique
 from recipebox.techniques.ema import EmaTechnique
+from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 
 if TYPE_CHECKING:
     from recipebox.run_dir import RunDir
@@ -21,6 +22,8 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: Ru
     """
     wanted: dict[str, Technique] = {}
     techniques = settings.techniques
+    if techniques.label_smoothing is not None:
+        wanted["label_smoothing"] = LabelSmoothingTechnique(techniques.label_smoothing, settings.train.epochs)
     if techniques.distillation is not None:
         from recipebox.techniques.distillation.teacher import load_teacher
         from recipebox.techniques.distillation.technique import DistillationTechnique

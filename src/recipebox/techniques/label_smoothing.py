@@ -1,0 +1,90 @@
+"""Label smoothing of the class targets. Card: docs/techniques/label_smoothing.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from recipebox.errors import PlanConflict
+from recipebox.recipe.class_conflicts import one_class_spread, unknown_classes
+from recipebox.recipe.class_sections import LabelSmoothing
+from recipebox.techniques.base import Technique, TrainingContext, linear_schedule
+from recipebox.techniques.class_loss import ClassLossWrapper
+
+if TYPE_CHECKING:
+    from recipebox.techniques.base import Criterion
+    from recipebox.techniques.class_loss import Bce
+
+
+def smooth_targets(targets: torch.Tensor, epsilon: torch.Tensor | float, share: float) -> torch.Tensor:
+    """t'_c = t_c (1 - eps_c) + share * sum_k eps_k t_k; background, where all t are 0, stays 0.
+
+    Args:
+        targets: (..., nc), the assigner's soft scores.
+        epsilon: what is taken from a positive of each class, (nc,) or one for all.
+        share: what each class is given of it. 1 / nc keeps the sum (Szegedy et al. 2016, section 7, on soft targets);
+            1 / 2 smooths each class by itself, as binary labels are: t (1 - eps) + m eps / 2 with m the anchor's sum.
+    """
+    taken = targets * epsilon
+    return targets - taken + share * taken.sum(-1, keepdim=True)
+
+
+class LabelSmoothingTechnique(Technique):
+    """Smooths the targets of the training loss, as much as the schedule says at this step.
+
+    Args:
+        settings: the recipe's section.
+        epochs: of the run; `off_last` counts from its end.
+    """
+
+    name = "label_smoothing"
+
+    def __init__(self, settings: LabelSmoothing, epochs: int) -> None:
+        self.settings = settings
+        self._active = max(0, epochs - settings.off_last) / epochs
+        self._context: TrainingContext | None = None
+        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def on_setup(self, context: TrainingContext) -> None:
+        """Raises PlanConflict when the data set's classes do not fit, where the plan could not know them."""
+        names, settings = context.names, self.settings
+        if len(names) == 1 and settings.form == "spread":
+            raise PlanConflict(one_class_spread(names[0]))
+        problems = list(unknown_classes(settings.per_class, names))
+        if problems:
+            raise PlanConflict("`label_smoothing.per_class`: " + " ".join(problems))
+        self._context = context
+        each = [settings.per_class.get(name, settings.epsilon) for name in names]
+        self._epsilon = torch.tensor(each, device=context.device)
+        self._share = 1 / len(names) if settings.form == "spread" else 0.5
+
+    def wrap_criterion(self, criterion: Criterion) -> Criterion:
+        return ClassLossWrapper(criterion, self._smoothed)
+
+    def factor(self) -> float:
+        """What the schedule leaves of epsilon at this step, from 1 down to 0."""
+        assert self._context is not None
+        active, step = round(self._context.total_steps * self._active), self._context.step
+        if step > active:
+            return 0.0
+        return linear_schedule(1.0, 0.0 if self.settings.schedule == "linear" else None, step, active)
+
+    def _smoothed(self, bce: Bce) -> Bce:
+        factor = self.factor()
+
+        def smoothed(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            soft = smooth_targets(targets, (self._epsilon * factor).to(targets.dtype), self._share)
+            self._seen.append(((targets - soft).clamp(min=0).sum(), (targets.amax(-1) > 0).sum()))
+            return bce(logits, soft)
+
+        return smoothed if factor > 0 else bce
+
+    def on_step(self, context: TrainingContext) -> None:
+        factor = self.factor()
+        context.record("smoothing/epsilon", self.settings.epsilon * factor)
+        for name, epsilon in self.settings.per_class.items():
+            context.record(f"smoothing/epsilon_{name}", epsilon * factor)
+        taken, anchors = (sum(float(each[part]) for each in self._seen) for part in (0, 1))
+        context.record("smoothing/moved", taken / anchors if anchors else 0.0)
+        self._seen = []
