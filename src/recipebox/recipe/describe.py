@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipebox.recipe.describe_techniques import describe_techniques
-from recipebox.recipe.estimate import Estimate
+from recipebox.recipe.estimate import Estimate, accumulated_batches
 from recipebox.recipe.plan_record import Plan
 
 
@@ -55,9 +55,9 @@ def _body(plan: Plan, student: Plan | None) -> list[str]:
         ("model", f"{settings.model.architecture or 'as in the weights'}, from {settings.model.weights}"),
         (
             "train",
-            f"{train.epochs} epochs at {train.imgsz} px, batch {train.batch} (nominal {train.nbs}), {_rate(plan)}",
+            f"{train.epochs} epochs at {train.imgsz} px, batch {train.batch}{_step(plan)}, {_rate(plan)}",
         ),
-        ("", f"warm-up {train.warmup_epochs:g} epochs, mosaic {_mosaic(plan)}, seed {train.seed}"),
+        ("", f"warm-up {train.warmup_epochs:g} epochs, mosaic {_mosaic(plan)}, seed {train.seed}{_gains(plan)}"),
         ("techniques", "; ".join(describe_techniques(plan.settings)) or "none: stock Ultralytics"),
     ]
     if estimate.optimizer_steps is not None and estimate.ema_decay_end is not None:
@@ -105,6 +105,20 @@ def _rate(plan: Plan) -> str:
         return f"optimizer {train.optimizer}"
     shape = "cosine" if train.cos_lr else "linear"
     return f"{train.optimizer} lr0 {train.lr0:g} to {train.lr0 * train.lrf:g} ({shape})"
+
+
+def _step(plan: Plan) -> str:
+    """The effective batch, where it is not the batch."""
+    train = plan.settings.train
+    count = accumulated_batches(train.batch, train.nbs)
+    return f" ({count} batches make a step: {count * train.batch} images)" if count > 1 else ""
+
+
+def _gains(plan: Plan) -> str:
+    train = plan.settings.train
+    gains = {"box": train.box, "cls": train.cls, "dfl": train.dfl}
+    changed = any(type(train).model_fields[name].default != value for name, value in gains.items())
+    return ", gains " + " ".join(f"{name} {value:g}" for name, value in gains.items()) if changed else ""
 
 
 def _mosaic(plan: Plan) -> str:

@@ -18,6 +18,8 @@ def describe_techniques(settings: Settings) -> Iterator[str]:
         yield f"distillation from {', '.join(each.recipe for each in techniques.distillation.teachers)} " + ", ".join(
             _terms(techniques.distillation)
         )
+    if techniques.clipping is not None:
+        yield f"clipping at {techniques.clipping.max_norm:g}" if techniques.clipping.max_norm else "clipping off"
     if techniques.ema is False:
         yield "EMA off"
     elif isinstance(techniques.ema, Ema):

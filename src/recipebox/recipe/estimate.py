@@ -71,6 +71,11 @@ def steps_per_epoch(train_images: int, batch: int) -> int:
     return math.ceil(train_images / batch)
 
 
+def accumulated_batches(batch: int, nbs: int) -> int:
+    """Batches whose gradients make one optimizer step, after the warm-up: round(nbs / batch), at least 1."""
+    return max(round(nbs / batch), 1)
+
+
 def optimizer_steps(batches: int, epochs: int, batch: int, nbs: int, warmup_epochs: float) -> int:
     """How often the optimizer steps in a run, as Ultralytics counts.
 
@@ -85,7 +90,7 @@ def optimizer_steps(batches: int, epochs: int, batch: int, nbs: int, warmup_epoc
         warmup_epochs: as in the recipe; capped at epochs - 1 there and here.
     """
     total = batches * epochs
-    accumulate = min(max(round(nbs / batch), 1), total)
+    accumulate = min(accumulated_batches(batch, nbs), total)
     warm = round(min(warmup_epochs, max(epochs - 1, 0)) * batches)
     slope = (accumulate - 1) / warm if warm else 0.0
     steps, last = 0, -1

@@ -272,6 +272,7 @@ def technique_order(settings: Settings) -> tuple[str, ...]:
     present = {
         "label_smoothing": techniques.label_smoothing is not None,
         "distillation": techniques.distillation is not None,
+        "clipping": techniques.clipping is not None,
         "ema": techniques.ema is not None,
     }
     return tuple(name for name, there in present.items() if there)

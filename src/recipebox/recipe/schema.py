@@ -86,6 +86,9 @@ class Train(Section):
     nbs: Count = Field(
         default=64, description="Nominal batch: gradients are accumulated over about nbs / batch batches."
     )
+    box: NonNegative = Field(default=7.5, description="Gain of the box loss (CIoU).")
+    cls: NonNegative = Field(default=0.5, description="Gain of the class loss.")
+    dfl: NonNegative = Field(default=1.5, description="Gain of the distribution loss; of the edges' L1 in YOLO26.")
     optimizer: Literal["auto", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "MuSGD"]
     lr0: Positive | None = Field(default=None, description="Initial learning rate; not with optimizer: auto.")
     lrf: Fraction = Field(default=0.01, description="Final learning rate as a fraction of lr0.")

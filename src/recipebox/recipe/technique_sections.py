@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.section import NonNegative, Positive, Section
@@ -15,6 +15,20 @@ class Ema(Section):
 
     decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9999
     tau: Positive = 2000.0
+
+
+class Clipping(Section):
+    """The gradient is scaled down to this norm where it is longer, before every optimizer step."""
+
+    max_norm: Positive | Literal[False] = Field(description="Largest norm of the gradient, or `off`. Stock is 10.")
+
+    @field_validator("max_norm", mode="before")
+    @classmethod
+    def _norm_or_off(cls, value: Any) -> Any:
+        """`0` must not read as `off`, nor `on` as 1."""
+        if value is False or (isinstance(value, int | float) and value is not True and value > 0):
+            return value
+        raise ValueError("must be a norm above 0, or `off`")
 
 
 class LogitsDistillation(Section):
@@ -55,3 +69,4 @@ class Techniques(Section):
     label_smoothing: LabelSmoothing | None = None
     ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
     distillation: Distillation | None = None
+    clipping: Clipping | None = None

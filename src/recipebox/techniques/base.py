@@ -61,6 +61,10 @@ class TrainingContext(Protocol):
     """The gradient's largest norm at a step; None: not clipped. Stock is 10."""
 
     @property
+    def gradient_norm(self) -> float | None:
+        """The gradient's norm before clipping, where this batch ended with an optimizer step."""
+
+    @property
     def training(self) -> bool:
         """False while the model is validated."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from recipebox.recipe.schema import Settings
 from recipebox.techniques.base import Technique
+from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 
@@ -32,6 +33,8 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: Ru
         recorded = teacher_run.read_result("train")["weights"]["best"]["sha256"]
         load = partial(load_teacher, teacher_run.best, recorded)
         wanted["distillation"] = DistillationTechnique(techniques.distillation, load)
+    if techniques.clipping is not None:
+        wanted["clipping"] = ClippingTechnique(techniques.clipping)
     if techniques.ema is not None:
         wanted["ema"] = EmaTechnique(techniques.ema or None)
     return [wanted[name] for name in order]

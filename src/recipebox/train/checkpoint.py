@@ -52,7 +52,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 def training_state(trainer: RecipeTrainer) -> dict[str, Any]:
     """What `trainer` has to know at the end of an epoch to go on from there; references, not copies."""
-    model = _network(trainer)
+    model = trainer.network
     waiting = trainer.pending > 0
     stopper = trainer.stopper
     return {
@@ -79,7 +79,7 @@ def training_state(trainer: RecipeTrainer) -> dict[str, Any]:
 
 def restore(trainer: RecipeTrainer, state: dict[str, Any]) -> None:
     """Put `trainer`, set up and not yet training, where `training_state` was taken."""
-    model = _network(trainer)
+    model = trainer.network
     model.load_state_dict(state["model"])
     trainer.ema.ema.load_state_dict(state["ema"])
     trainer.ema.updates = state["ema_updates"]
@@ -96,9 +96,3 @@ def restore(trainer: RecipeTrainer, state: dict[str, Any]) -> None:
         criterion.update()
     trainer.start_epoch = state["epoch"]
     trainer.scheduler.last_epoch = trainer.start_epoch - 1
-
-
-def _network(trainer: RecipeTrainer) -> Any:
-    from ultralytics.utils.torch_utils import unwrap_model
-
-    return unwrap_model(trainer.model)

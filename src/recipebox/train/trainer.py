@@ -15,9 +15,10 @@ from recipebox.data.views import DeployedViews, TrainingViews, ViewLoader, seed_
 from recipebox.errors import RecipeboxError, TrainingFailed, WeightsError
 from recipebox.progress import Progress
 from recipebox.run_dir import RunDir, atomic_writer
-from recipebox.techniques.base import Technique, innermost
+from recipebox.techniques.base import Technique
 from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state
-from recipebox.train.telemetry import Telemetry, check_records, finite
+from recipebox.train.records import epoch_record, step_record
+from recipebox.train.telemetry import Telemetry, check_records
 from recipebox.train.weights_file import check_transfer, shippable
 from recipebox.ultralytics_setup import import_ultralytics
 
@@ -25,13 +26,6 @@ import_ultralytics()
 
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
-
-_METRICS = {
-    "metrics/precision(B)": "precision",
-    "metrics/recall(B)": "recall",
-    "metrics/mAP50(B)": "mAP50",
-    "metrics/mAP50-95(B)": "mAP50-95",
-}
 
 STOCK_CLIP_NORM = 10.0
 
@@ -64,6 +58,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         self.pending = 0  # batches whose gradients wait for the next optimizer step
         self._numbers: dict[str, float] = {}
         self.clip_norm: float | None = STOCK_CLIP_NORM
+        self.gradient_norm: float | None = None
         self.waiting_gradients: dict[str, torch.Tensor] | None = None
         self.step = self.optimizer_steps = 0
         self.best_epoch: int | None = None
@@ -88,6 +83,11 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
     @property
     def names(self) -> tuple[str, ...]:
         return self.detection_set.names
+
+    @property
+    def network(self) -> Any:
+        """The live student, without any parallel wrapper."""
+        return unwrap_model(self.model)
 
     @property
     def total_steps(self) -> int:
@@ -180,8 +180,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         # Stock's step, whose clipping is fixed; with its value the weights are the same to the last bit.
         self.scaler.unscale_(self.optimizer)
         largest = math.inf if self.clip_norm is None else self.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=largest)
-        self.record("gradient/norm", float(norm))
+        self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=largest))
+        self.record("gradient/norm", self.gradient_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -195,7 +195,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             handler()
 
     def _on_pretrain_routine_end(self) -> None:
-        model = unwrap_model(self.model)
+        model = self.network
         criterion = model.init_criterion()
         for technique in self.techniques:
             technique.on_setup(self)
@@ -214,14 +214,14 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         self.train_loader.set_epoch(int(self.epoch))
         self._epoch_began = time.monotonic()
         if self.waiting_gradients is not None:  # after on_train_start, where stock clears all gradients
-            for name, parameter in unwrap_model(self.model).named_parameters():
+            for name, parameter in self.network.named_parameters():
                 if name in self.waiting_gradients:
                     parameter.grad = self.waiting_gradients[name].to(parameter.device)
             self.waiting_gradients = None
 
     def _on_train_batch_start(self) -> None:
         self.step += 1
-        self._numbers = {}
+        self._numbers, self.gradient_norm = {}, None
         # What is random in a step (multi-scale, dropout) depends on the step alone, not on the loader's workers.
         seed_everything(int(self.args.seed), self.step, 1)
 
@@ -237,9 +237,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             )
         for technique in self.techniques:
             technique.on_step(self)
-        learning_rate = float(self.optimizer.param_groups[0]["lr"])
-        record = {"step": self.step, "epoch": epoch, "loss": losses, "lr": learning_rate}
-        self.telemetry.step({**record, "techniques": finite(self._numbers)})
+        self.telemetry.step(step_record(self, losses, self._numbers))
         shown = " ".join(f"{key.removesuffix('_loss')} {value:.2f}" for key, value in losses.items())
         self._progress.update(1, info=f"epoch {epoch}/{int(self.epochs)} {shown}")
 
@@ -249,30 +247,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             technique.on_epoch_end(self)
 
     def _on_fit_epoch_end(self) -> None:
-        epoch = int(self.epoch) + 1
-        trained = {key: float(value) for key, value in self.tloss.items()}
-        measured = {_METRICS.get(key, key.removeprefix("val/")): value for key, value in self.metrics.items()}
-        # A loss of training only (distillation) is not computed in validation; stock reports it as 0.
-        stock = set(innermost(unwrap_model(self.model).criterion).loss_names) if self._has_loss_names() else None
-        kept = {k: v for k, v in measured.items() if k in _METRICS.values() or stock is None or k in stock}
-        rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        record = {
-            "epoch": epoch,
-            "step": self.step,
-            "optimizer_steps": self.optimizer_steps,
-            "seconds": time.monotonic() - self._epoch_began,
-            "train": finite(trained),
-            "val": finite(kept),
-            "lr": rates[0],
-            "lr_groups": rates,
-            "best": self.best_epoch == epoch,
-            "techniques": finite(self._numbers),
-        }
-        self.telemetry.epoch(record)
+        self.telemetry.epoch(epoch_record(self, self._epoch_began, self._numbers))
         save_checkpoint(self.run_dir.checkpoint, training_state(self))
-
-    def _has_loss_names(self) -> bool:
-        return hasattr(innermost(unwrap_model(self.model).criterion), "loss_names")
 
     def _teardown(self) -> None:
         self.telemetry.close()
@@ -287,7 +263,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def get_validator(self) -> Any:
         validator = super().get_validator()
-        if getattr(unwrap_model(self.model).model[-1], "one2one_cv2", None) is not None:
+        if getattr(self.network.model[-1], "one2one_cv2", None) is not None:
             validator.args.nms = False  # validate the NMS-free branch: it is the one that ships
         return validator
 

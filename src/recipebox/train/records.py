@@ -1,0 +1,51 @@
+"""What a trainer writes of a batch and of an epoch. Formats: docs/run-files.md."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from recipebox.techniques.base import innermost
+from recipebox.train.telemetry import finite
+
+if TYPE_CHECKING:
+    from recipebox.train.trainer import RecipeTrainer
+
+_METRICS = {
+    "metrics/precision(B)": "precision",
+    "metrics/recall(B)": "recall",
+    "metrics/mAP50(B)": "mAP50",
+    "metrics/mAP50-95(B)": "mAP50-95",
+}
+
+
+def step_record(trainer: RecipeTrainer, losses: dict[str, float], numbers: dict[str, float]) -> dict[str, Any]:
+    """A line of steps.jsonl: the batch's losses, and what the techniques recorded."""
+    rate = float(trainer.optimizer.param_groups[0]["lr"])
+    line = {"step": trainer.step, "epoch": int(trainer.epoch) + 1, "loss": losses, "lr": rate}
+    return {**line, "techniques": finite(numbers)}
+
+
+def epoch_record(trainer: RecipeTrainer, began: float, numbers: dict[str, float]) -> dict[str, Any]:
+    """A line of epochs.jsonl; `began` is when the epoch did, by the monotonic clock."""
+    rates = [float(group["lr"]) for group in trainer.optimizer.param_groups]
+    return {
+        "epoch": int(trainer.epoch) + 1,
+        "step": trainer.step,
+        "optimizer_steps": trainer.optimizer_steps,
+        "seconds": time.monotonic() - began,
+        "train": finite({key: float(value) for key, value in trainer.tloss.items()}),
+        "val": validated(trainer, trainer.metrics),
+        "lr": rates[0],
+        "lr_groups": rates,
+        "best": trainer.best_epoch == int(trainer.epoch) + 1,
+        "techniques": finite(numbers),
+    }
+
+
+def validated(trainer: RecipeTrainer, metrics: dict[str, Any]) -> dict[str, float]:
+    """Ultralytics' validation results under our names."""
+    measured = {_METRICS.get(key, key.removeprefix("val/")): value for key, value in metrics.items()}
+    # A loss of training only (distillation) is not computed in validation; stock reports it as 0.
+    stock = getattr(innermost(trainer.network.criterion), "loss_names", None)
+    return finite({k: v for k, v in measured.items() if k in _METRICS.values() or stock is None or k in stock})
