@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipebox.recipe.estimate import ema_decay, optimizer_steps, steps_per_epoch, train_seconds
+from recipebox.recipe.estimate import ema_decay, optimizer_steps, pixel_share, steps_per_epoch, train_seconds
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import Ema
 
@@ -68,3 +68,16 @@ def test_seconds_give_back_what_was_measured():
     assert train_seconds(_settings("yolov8n.pt", epochs=3, imgsz=640), 700, 300, 2) == pytest.approx(46 * 12)
     assert train_seconds(small, 700, 300, 4) == pytest.approx(23)
     assert train_seconds(_settings("own.pt"), 700, 300, 2) is None
+
+
+def test_small_stages_cost_less_and_validation_as_much():
+    """6 of 12 epochs at half the side: training views of 5/8 of the pixels, validation at the deployed size."""
+    staged = {"progressive": {"stages": [{"imgsz": 160, "until_epoch": 6}]}}
+    stock = _settings("yolov8n.pt", epochs=12)
+    small = stock.model_copy(
+        update={"techniques": Settings.model_validate(stock.model_dump() | {"techniques": staged}).techniques}
+    )
+    assert pixel_share(stock) == 1
+    assert pixel_share(small) == pytest.approx(0.5 + 0.5 / 4)
+    whole, validation = train_seconds(stock, 700, 300, 2), train_seconds(stock, 0, 300, 2)
+    assert train_seconds(small, 700, 300, 2) == pytest.approx(0.625 * (whole - validation) + validation)

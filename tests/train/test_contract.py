@@ -195,6 +195,31 @@ def test_data_set_hooks() -> None:
     assert source(YOLODataset.close_mosaic).count("=0.0") == 4, "closing mosaic now closes something else too"
 
 
+def test_transforms_are_made_for_the_size_and_gains_of_the_moment() -> None:
+    """`build_transforms` reads the data set's size and the arguments it is given, nothing else."""
+    assert_in_order(YOLODataset.build_transforms, "v8_transforms(self, self.imgsz, hyp)")
+    assert_in_order(BaseDataset.load_image, "(self.imgsz, self.imgsz)", "self.ims[i], self.im_hw0[i], self.im_hw[i]")
+    assert_in_order(augment.BaseMixTransform.__call__, "if random.uniform(0, 1) > self.p:", "return labels")
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
+def test_the_loss_keeps_nothing_of_a_size(name: str) -> None:
+    """Batches of one size leave no trace in the loss of another: grids are made anew."""
+    from ultralytics.cfg import get_cfg
+
+    torch.manual_seed(0)
+    model = DetectionModel(name, nc=3, verbose=False).train()
+    model.args = get_cfg()
+    boxes = {"batch_idx": torch.zeros(1), "cls": torch.zeros(1, 1), "bboxes": torch.tensor([[0.5, 0.5, 0.3, 0.3]])}
+    large, small = ({"img": torch.rand(2, 3, side, side), **boxes} for side in (96, 64))
+    used = model.init_criterion()
+    for batch in (large, small, large):
+        with torch.no_grad():
+            predictions = model(batch["img"])
+        fresh = model.init_criterion()
+        assert torch.equal(used(predictions, batch)[0], fresh(predictions, batch)[0])
+
+
 def test_validator_reads_what_the_deployed_views_give() -> None:
     assert_in_order(BaseValidator.get_model, "trainer.ema.ema")
     assert_in_order(BaseValidator.__call__, "if self.training:", "model.end2end = self.args.nms is False")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterator
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from recipebox.data.detection_set import Split
 from recipebox.data.letterbox import letterbox, read_image
+from recipebox.data.stages import Stage, Stages
 from recipebox.ultralytics_setup import import_ultralytics
 
 import_ultralytics()
@@ -71,13 +71,18 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
         names: class names.
         args: Ultralytics' training arguments (augmentation gains among them).
         seed: the run's seed.
-        epochs: length of the run; mosaic is closed for views from epochs - close_mosaic on.
+        epochs: length of the run.
+
+    Attributes:
+        stages: what the views of each epoch are made with. To be changed before the first view is drawn only.
     """
 
     def __init__(self, split: Split, names: tuple[str, ...], args: Any, *, seed: int, epochs: int) -> None:
         self._split = split
         self._seed = seed
-        self._close_from = epochs - args.close_mosaic if args.close_mosaic else epochs
+        self._args = args
+        self.stages = Stages.stock(args, epochs)
+        self._made: dict[Stage, Any] = {}
         super().__init__(
             img_path="",
             imgsz=args.imgsz,
@@ -89,11 +94,7 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
             task="detect",
             data={"names": dict(enumerate(names)), "nc": len(names), "channels": 3},
         )
-        self.buffer = _WholeSet(self.ni)
-        self.max_buffer_length = max(2, min(self.ni + 1, _KEPT_BYTES // (args.imgsz * args.imgsz * 3)))
-        closed = copy(args)
-        closed.mosaic = closed.mixup = closed.cutmix = closed.copy_paste = 0.0
-        self._closed_transforms = self.build_transforms(closed)
+        self._resize(args.imgsz)
 
     def get_img_files(self, img_path: str | list[str]) -> list[str]:
         return [str(path) for path in self._split.images]
@@ -110,9 +111,24 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
     def __getitem__(self, key: Any) -> dict[str, Any]:
         index, view = key
         seed_everything(self._seed, index, view)
-        transforms = self._closed_transforms if view >= self._close_from else self.transforms
+        transforms = self._transforms_of(self.stages.at(view % self.stages.epochs))
         sample: dict[str, Any] = transforms(self.get_image_and_label(index))
         return sample
+
+    def _transforms_of(self, stage: Stage) -> Any:
+        """The transforms of a stage, made once; decoded images are kept at the stage's size."""
+        if stage.imgsz != self.imgsz:
+            self._resize(stage.imgsz)
+        if stage not in self._made:
+            self._made[stage] = self.build_transforms(stage.arguments(self._args))
+        return self._made[stage]
+
+    def _resize(self, imgsz: int) -> None:
+        """Decode at `imgsz` from now on, and forget what was decoded at another size."""
+        self.imgsz = imgsz
+        self.ims, self.im_hw0, self.im_hw = ([None] * self.ni for _ in range(3))
+        self.buffer = _WholeSet(self.ni)
+        self.max_buffer_length = max(2, min(self.ni + 1, _KEPT_BYTES // (imgsz * imgsz * 3)))
 
 
 class DeployedViews(Dataset[dict[str, Any]]):

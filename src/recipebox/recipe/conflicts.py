@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recipebox.recipe.estimate import Estimate
+from recipebox.recipe.pixel_conflicts import sizes
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_conflicts import idle_techniques, technique_conflicts
 from recipebox.recipe.yaml_nodes import Document
@@ -37,9 +38,10 @@ def conflicts(settings: Settings, document: Document, train_images: int | None) 
         )
     yield from technique_conflicts(settings, document)
     last = train_images % train.batch or train.batch if train_images else 0
-    if last == 1 and train.imgsz < 64:
+    smallest = min(sizes(settings))
+    if last == 1 and smallest < 64:
         yield (
-            f"{at('train', 'batch')}the last batch of an epoch would hold one image of {train.imgsz} px, one value a "
+            f"{at('train', 'batch')}the last batch of an epoch would hold one image of {smallest} px, one value a "
             "channel: batch normalisation cannot do that. Change `train.batch`, or take `train.imgsz` of 64 or more."
         )
 

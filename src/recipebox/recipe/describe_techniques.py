@@ -12,6 +12,12 @@ from recipebox.recipe.technique_sections import Distillation, Ema
 def describe_techniques(settings: Settings) -> Iterator[str]:
     """The levers in force, a few words each."""
     techniques = settings.techniques
+    if techniques.progressive is not None:
+        stages = [f"{stage.imgsz} px to epoch {stage.until_epoch}" for stage in techniques.progressive.stages]
+        yield f"progressive {', '.join(stages)}, then {settings.train.imgsz} px"
+    if techniques.late is not None:
+        for name, epoch in techniques.late.begins().items():
+            yield f"{name} {getattr(settings.augment, name):g} from epoch {epoch}"
     if techniques.label_smoothing is not None:
         yield f"label smoothing {', '.join(_smoothing(techniques.label_smoothing))}"
     if techniques.distillation is not None:

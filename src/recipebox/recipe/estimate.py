@@ -126,12 +126,22 @@ def train_seconds(
     if student is None:
         return None
     scale = settings.train.imgsz**2 / _MEASURED_PIXELS * _MEASURED_CORES / max(1, min(cores, _CORES_THAT_HELP))
-    images = train_images + VALIDATION_SHARE * val_images
+    trained = train_images * pixel_share(settings)
+    images = trained + VALIDATION_SHARE * val_images
     seconds = (_SECONDS_FIXED + _SECONDS_A_GFLOP * student) * images / _MEASURED_IMAGES
     for teacher in teachers:
         size = _size(GFLOPS_AT_640, teacher.model.architecture) or 0.0
-        seconds += _TEACHER_SECONDS_A_GFLOP * size * train_images / 700
+        seconds += _TEACHER_SECONDS_A_GFLOP * size * trained / 700
     return seconds * scale * settings.train.epochs
+
+
+def pixel_share(settings: Settings) -> float:
+    """Pixels of the run's training views over those of a run at the deployed size throughout; 1 without stages."""
+    train, progressive = settings.train, settings.techniques.progressive
+    if progressive is None:
+        return 1.0
+    pixels = sum(progressive.imgsz_of(epoch, train.imgsz) ** 2 for epoch in range(1, train.epochs + 1))
+    return pixels / (train.epochs * train.imgsz**2)
 
 
 def run_bytes(settings: Settings) -> int:

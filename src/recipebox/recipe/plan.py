@@ -267,9 +267,11 @@ def _estimate(
 
 
 def technique_order(settings: Settings) -> tuple[str, ...]:
-    """The techniques in force, in the order they act: targets, then added losses, then weights."""
+    """The techniques in force, in the order they act: images, targets, then added losses, then weights."""
     techniques = settings.techniques
     present = {
+        "progressive": techniques.progressive is not None,
+        "late": techniques.late is not None,
         "label_smoothing": techniques.label_smoothing is not None,
         "distillation": techniques.distillation is not None,
         "clipping": techniques.clipping is not None,

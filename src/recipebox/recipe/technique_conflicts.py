@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from recipebox.recipe.class_conflicts import idle_class_levers
 from recipebox.recipe.estimate import Estimate
+from recipebox.recipe.pixel_conflicts import idle_pixels, pixel_conflicts
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.stability_conflicts import idle_stability, stability_conflicts
 from recipebox.recipe.technique_sections import BoxDistillation, Ema, LogitsDistillation
@@ -15,6 +16,7 @@ from recipebox.recipe.yaml_nodes import Document
 def technique_conflicts(settings: Settings, document: Document) -> Iterator[str]:
     """Why these levers cannot act together, or not on this network; one sentence each."""
     yield from _distillation(settings, document)
+    yield from pixel_conflicts(settings, document)
     yield from stability_conflicts(settings, document)
 
 
@@ -27,6 +29,7 @@ def idle_techniques(settings: Settings, document: Document, estimate: Estimate) 
 
     yield from idle_class_levers(settings)
     yield from _idle_ema(settings.techniques.ema, estimate)
+    yield from idle_pixels(settings)
     yield from idle_stability(settings, estimate)
     distillation = settings.techniques.distillation
     if distillation is not None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from recipebox.recipe.class_sections import LabelSmoothing
+from recipebox.recipe.pixel_sections import Late, Progressive
 from recipebox.recipe.section import NonNegative, Positive, Section
 
 
@@ -66,6 +67,8 @@ class Distillation(Section):
 class Techniques(Section):
     """The levers. An absent technique is stock Ultralytics."""
 
+    progressive: Progressive | None = None
+    late: Late | None = None
     label_smoothing: LabelSmoothing | None = None
     ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
     distillation: Distillation | None = None

@@ -3,7 +3,8 @@
     arguments = stock arguments + technique.train_args()          two techniques may not set the same one
     build model
     technique.on_model(model)
-    build loaders, optimizer, EMA
+    build loaders; technique.on_views(training views)
+    build optimizer, EMA
     technique.on_setup(context)
     criterion = technique.wrap_criterion(criterion)                training loss only
     for epoch in epochs:
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
+    from recipebox.data.views import TrainingViews
     from recipebox.run_dir import RunDir
 
     Criterion = Callable[[Any, Mapping[str, Any]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
@@ -84,6 +86,9 @@ class Technique:
     def on_model(self, model: Any) -> None:
         """The network exists, on the CPU; optimizer and EMA do not. What is added to it here as `recipebox_<name>` is
         trained, averaged and resumed with it, and left out of the weights files."""
+
+    def on_views(self, views: TrainingViews) -> None:
+        """The training views exist; none has been drawn."""
 
     def on_setup(self, context: TrainingContext) -> None:
         """Model, loaders and EMA exist; training has not begun."""

@@ -10,6 +10,8 @@ from recipebox.techniques.base import Technique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
+from recipebox.techniques.late import LateTechnique
+from recipebox.techniques.progressive import ProgressiveTechnique
 
 if TYPE_CHECKING:
     from recipebox.run_dir import RunDir
@@ -23,6 +25,10 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: Ru
     """
     wanted: dict[str, Technique] = {}
     techniques = settings.techniques
+    if techniques.progressive is not None:
+        wanted["progressive"] = ProgressiveTechnique(techniques.progressive)
+    if techniques.late is not None:
+        wanted["late"] = LateTechnique(techniques.late)
     if techniques.label_smoothing is not None:
         wanted["label_smoothing"] = LabelSmoothingTechnique(techniques.label_smoothing, settings.train.epochs)
     if techniques.distillation is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from recipebox.errors import PlanConflict
 from recipebox.progress import track
-from recipebox.recipe.estimate import VALIDATION_SHARE
+from recipebox.recipe.estimate import VALIDATION_SHARE, pixel_share
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
 
@@ -42,7 +42,8 @@ def timed(plan: Plan, *, steps: int = 3) -> Plan:
     total = None
     if estimate.steps_per_epoch is not None and estimate.train_images is not None:
         validated = (estimate.val_images or 0) * VALIDATION_SHARE / estimate.train_images
-        total = seconds * estimate.steps_per_epoch * (1 + validated) * plan.settings.train.epochs
+        seen = pixel_share(plan.settings) + validated
+        total = seconds * estimate.steps_per_epoch * seen * plan.settings.train.epochs
     return replace(plan, teachers=teachers, estimate=replace(estimate, seconds=total, step_seconds=seconds))
 
 

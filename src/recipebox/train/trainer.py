@@ -132,6 +132,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         split = self.detection_set.train if mode == "train" else self.detection_set.val
         if mode == "train":
             dataset: Any = TrainingViews(split, self.names, self.args, seed=seed, epochs=int(self.epochs))
+            for technique in self.techniques:
+                technique.on_views(dataset)
         else:
             dataset = DeployedViews(split, self.names, int(self.args.imgsz))
         shuffle = seed if mode == "train" else None
