@@ -133,7 +133,7 @@ LONG = (
     "try:\n"
     "    with progress.Progress('training', 528) as bar:\n"
     "        for _ in range(3):\n"
-    "            bar.update(7, info='epoch 1/12 box 1.00 cls 0.29 dfl 0.30 kd_logits 0.01 kd 0.02')\n"
+    "            bar.update(7, info='epoch 57/100 ema 0.9934 box 1.00 cls 0.29 dfl 0.30 kd_logits 0.01 kd 0.02')\n"
     "        ENDING\n"
     "except KeyboardInterrupt:\n"
     "    pass\n"
@@ -149,7 +149,8 @@ def test_a_bar_keeps_to_its_line(columns: int) -> None:
     assert all(line.startswith("training") for line in lines)
     assert all(len(line) <= columns - 3 for line in lines)
     assert " 21/528 " in lines[-1]
-    assert re.search(r" \d+ s epoch 1", lines[-1])  # a busy machine takes longer than half a second
+    assert re.search(r" \d+ s epoch 5", lines[-1])  # a busy machine takes longer than half a second
+    assert (" epoch 57/100 ema 0.9934 box" in lines[-1]) == (columns >= 80)
 
 
 def test_a_bar_stays_a_bar_while_stderr_is_stood_in_for() -> None:

@@ -199,9 +199,10 @@ def _new_display() -> rich.progress.Progress:
             return Constrain(super().get_renderable(), max(1, console.width - 3))
 
     console = Console(stderr=True)
+    narrow = max(8, min(30, (console.width - 56) // 2))  # on 80 columns the epoch and the decay still have room
     return Bars(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=narrow),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[left]}", markup=False),
         Info(),

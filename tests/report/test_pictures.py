@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pytest
 
 from recipebox.report.accuracy_pictures import confusion_matrix, latency, pr_curves
 from recipebox.report.pictures import DPI, WIDTH, losses, schedules, validation
+from recipebox.report.provenance import training_section
 from recipebox.report.source import Document, RunFacts, read_run
 from recipebox.run_dir import RunDir
 
@@ -49,6 +51,19 @@ def test_one_epoch_is_visible(run: RunDir) -> None:
     one = validation(read_run(run))
     assert one is not None
     assert one != whole
+
+
+def test_live_weights_are_drawn_and_compared_where_they_were_validated(run: RunDir) -> None:
+    plain = validation(read_run(run))
+    rows = [json.loads(line) for line in run.epochs.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["val"]["mAP50-95"] = 0.5
+        row["val_live"] = {"mAP50": 0.4, "mAP50-95": 0.3 + 0.1 * (number % 2)}
+    run.epochs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts = read_run(run)
+    assert validation(facts) not in (None, plain)
+    said = training_section(facts, {})
+    assert "best 0.500 and 0.400, change from one epoch to the next 0.000 and 0.100" in said
 
 
 def test_names_are_never_formulas_and_never_lost() -> None:

@@ -23,6 +23,7 @@ class Context:
     def __init__(self, model: torch.nn.Module) -> None:
         self.ema = ModelEMA(model)
         self.numbers: dict[str, float] = {}
+        self.evaluate_live = False
 
     def record(self, key: str, value: float) -> None:
         self.numbers[key] = value
@@ -49,15 +50,24 @@ def averaged(technique: EmaTechnique | None, weights: list[float]) -> tuple[list
     st.lists(st.floats(-10, 10), min_size=1, max_size=20),
     st.floats(0.0, 0.99999),
     st.floats(0.5, 5000),
+    st.integers(1, 4),
 )
-def test_recursion(weights: list[float], decay: float, tau: float) -> None:
-    found, context = averaged(EmaTechnique(Ema(decay=decay, tau=tau)), weights)
-    expected = 0.0
-    for n, weight in enumerate(weights, start=1):
-        d = decay * (1 - math.exp(-n / tau))
-        expected = d * expected + (1 - d) * weight
-        assert found[n - 1] == pytest.approx(expected, abs=1e-9)
-    assert context.numbers["ema/decay"] == pytest.approx(decay * (1 - math.exp(-len(weights) / tau)))
+def test_recursion(weights: list[float], decay: float, tau: float, every: int) -> None:
+    """Written out: only every so many steps count, and they count from 1."""
+    found, context = averaged(EmaTechnique(Ema(decay=decay, tau=tau, every=every)), weights)
+    expected, in_force = 0.0, 1.0
+    for step, weight in enumerate(weights, start=1):
+        if step % every == 0:
+            in_force = decay * (1 - math.exp(-(step // every) / tau))
+            expected = in_force * expected + (1 - in_force) * weight
+        assert found[step - 1] == pytest.approx(expected, abs=1e-9)
+    assert context.numbers["ema/decay"] == pytest.approx(in_force)
+
+
+def test_between_updates_the_average_keeps_its_bits() -> None:
+    found, _ = averaged(EmaTechnique(Ema(decay=0.7, tau=1.3, every=3)), [1.1, -7.3, 5.7, 1e30, -3.3])
+    assert found[:2] == [0.0, 0.0]
+    assert found[2] == found[3] == found[4]
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=5))

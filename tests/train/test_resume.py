@@ -37,7 +37,8 @@ def distillation_and_ema() -> list[Technique]:
     settings = Distillation.model_validate(
         {"teachers": [{"recipe": "t"}], "logits": {"weight": 1.0, "weight_end": 0.2}, "box": {}}
     )
-    return [DistillationTechnique(settings, load), EmaTechnique(Ema(decay=0.99, tau=5))]
+    average = Ema(decay=0.99, tau=5, every=2, evaluate_both=True)
+    return [DistillationTechnique(settings, load), EmaTechnique(average)]
 
 
 CASES = {

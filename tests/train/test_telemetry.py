@@ -11,6 +11,7 @@ import pytest
 
 from recipebox.errors import RunError
 from recipebox.run_dir import RunDir
+from recipebox.train.records import progress_info
 from recipebox.train.telemetry import Telemetry, finite, read_json_lines
 
 
@@ -39,6 +40,23 @@ def test_results_csv_has_the_columns_of_ultralytics(run: RunDir) -> None:
     assert rows[1]["metrics/mAP50(B)"] == "0.2" and rows[1]["time"] == "3"
     assert rows[0]["train/kd_loss"] == "0.3" and "val/kd_loss" not in rows[0]
     assert rows[0]["lr/pg1"] == "0.02"
+
+
+def test_results_csv_has_the_live_weights_where_they_were_validated(tmp_path: Path) -> None:
+    run = RunDir.create("r", tmp_path)
+    telemetry = Telemetry(run)
+    telemetry.epoch(epoch(1, val_live={"mAP50": 0.4, "box_loss": 3.0}))
+    telemetry.close()
+    with open(run.results_csv, newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["live/metrics/mAP50(B)"], row["live/val/box_loss"]) == ("0.4", "3")
+    assert row["metrics/mAP50(B)"] == "0.1"
+
+
+def test_the_epoch_and_the_decay_come_before_the_losses() -> None:
+    losses = {"box_loss": 1.234, "kd_loss": 2.0}
+    assert progress_info(7, 100, losses, {"ema/decay": 0.99341}) == "epoch 7/100 ema 0.9934 box 1.23 kd 2.00"
+    assert progress_info(7, 100, losses, {}) == "epoch 7/100 box 1.23 kd 2.00"
 
 
 def test_resuming_forgets_what_came_after_the_checkpoint(run: RunDir) -> None:

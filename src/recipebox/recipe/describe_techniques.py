@@ -29,7 +29,9 @@ def describe_techniques(settings: Settings) -> Iterator[str]:
     if techniques.ema is False:
         yield "EMA off"
     elif isinstance(techniques.ema, Ema):
-        yield f"EMA decay {techniques.ema.decay:g} tau {techniques.ema.tau:g}"
+        every = f" every {techniques.ema.every} steps" if techniques.ema.every > 1 else ""
+        both = ", live weights validated too" if techniques.ema.evaluate_both else ""
+        yield f"EMA decay {techniques.ema.decay:g} tau {techniques.ema.tau:g}{every}{both}"
 
 
 def _smoothing(smoothing: LabelSmoothing) -> Iterator[str]:

@@ -108,11 +108,11 @@ def optimizer_steps(batches: int, epochs: int, batch: int, nbs: int, warmup_epoc
 
 
 def ema_decay(ema: Ema | bool | None, steps: int) -> float:
-    """decay * (1 - exp(-steps / tau)); 0 when the EMA is off; Ultralytics' own values when nothing is said."""
+    """Its decay after `steps` optimizer steps; 0 when the EMA is off; Ultralytics' own when nothing is said."""
     if ema is False:
         return 0.0
     ema = ema if isinstance(ema, Ema) else Ema()
-    return ema.decay * (1.0 - math.exp(-steps / ema.tau))
+    return ema.decay * (1.0 - math.exp(-(steps // ema.every) / ema.tau))
 
 
 def train_seconds(
@@ -127,12 +127,18 @@ def train_seconds(
         return None
     scale = settings.train.imgsz**2 / _MEASURED_PIXELS * _MEASURED_CORES / max(1, min(cores, _CORES_THAT_HELP))
     trained = train_images * pixel_share(settings)
-    images = trained + VALIDATION_SHARE * val_images
+    images = trained + VALIDATION_SHARE * images_forward(settings, val_images)
     seconds = (_SECONDS_FIXED + _SECONDS_A_GFLOP * student) * images / _MEASURED_IMAGES
     for teacher in teachers:
         size = _size(GFLOPS_AT_640, teacher.model.architecture) or 0.0
         seconds += _TEACHER_SECONDS_A_GFLOP * size * trained / 700
     return seconds * scale * settings.train.epochs
+
+
+def images_forward(settings: Settings, val_images: int) -> float:
+    """Images an epoch, on average, that pass the network forward only: validated once, or twice for both weights."""
+    ema = settings.techniques.ema
+    return val_images * (2 if isinstance(ema, Ema) and ema.evaluate_both else 1)
 
 
 def pixel_share(settings: Settings) -> float:

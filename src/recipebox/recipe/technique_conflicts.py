@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from recipebox.recipe.averaging_conflicts import idle_averages
 from recipebox.recipe.class_conflicts import idle_class_levers
 from recipebox.recipe.estimate import Estimate
 from recipebox.recipe.pixel_conflicts import idle_pixels, pixel_conflicts
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.stability_conflicts import idle_stability, stability_conflicts
-from recipebox.recipe.technique_sections import BoxDistillation, Ema, LogitsDistillation
+from recipebox.recipe.technique_sections import BoxDistillation, LogitsDistillation
 from recipebox.recipe.yaml_nodes import Document
 
 
@@ -28,7 +29,7 @@ def idle_techniques(settings: Settings, document: Document, estimate: Estimate) 
         return path in written
 
     yield from idle_class_levers(settings)
-    yield from _idle_ema(settings.techniques.ema, estimate)
+    yield from idle_averages(settings, estimate)
     yield from idle_pixels(settings)
     yield from idle_stability(settings, estimate)
     distillation = settings.techniques.distillation
@@ -107,18 +108,6 @@ def _no_distribution(whose: str, settings: Settings) -> str:
         "none (YOLO26 predicts edges directly, reg_max is 1). Take `box` out (`box: null`) and keep `logits`, or take "
         "YOLOv8 or YOLO11."
     )
-
-
-def _idle_ema(ema: Ema | bool | None, estimate: Estimate) -> Iterator[str]:
-    if ema is False or estimate.optimizer_steps is None:
-        return
-    stock = "" if isinstance(ema, Ema) else " (Ultralytics' own, since the recipe says nothing)"
-    tau = (ema if isinstance(ema, Ema) else Ema()).tau
-    if tau > estimate.optimizer_steps:
-        yield (
-            f"the EMA's ramp is longer than the run: tau {tau:g}{stock}, {estimate.optimizer_steps} optimizer steps, "
-            f"decay {estimate.ema_decay_end:.3f} at the end. A shorter run wants a smaller `techniques.ema.tau`."
-        )
 
 
 def _idle_term(name: str, term: LogitsDistillation | BoxDistillation, weight_written: bool) -> Iterator[str]:

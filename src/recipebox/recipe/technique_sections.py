@@ -8,14 +8,18 @@ from pydantic import Field, field_validator
 
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.pixel_sections import Late, Progressive
-from recipebox.recipe.section import NonNegative, Positive, Section
+from recipebox.recipe.section import Count, NonNegative, Positive, Section
 
 
 class Ema(Section):
-    """Exponential moving average of the weights: decay(n) = decay * (1 - exp(-n / tau)) at optimizer step n."""
+    """Exponential moving average of the weights: decay(n) = decay * (1 - exp(-n / tau)) at its n-th update."""
 
     decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9999
     tau: Positive = 2000.0
+    every: Count = Field(default=1, description="Optimizer steps from one update of the average to the next.")
+    evaluate_both: bool = Field(
+        default=False, description="Validate the live weights too, every epoch. best.pt is chosen by the average."
+    )
 
 
 class Clipping(Section):

@@ -117,7 +117,10 @@ def losses(facts: RunFacts) -> bytes | None:
 
 
 def validation(facts: RunFacts) -> bytes | None:
-    """mAP on the validation split per epoch, the epoch of best.pt marked. None where nothing was recorded."""
+    """mAP on the validation split per epoch, the epoch of best.pt marked. None where nothing was recorded.
+
+    Where the live weights were validated too, they are the dashed lines beside those of the average.
+    """
     series = {key: _series(facts.epochs, "val", key) for key in ("mAP50", "mAP50-95")}
     if not any(series.values()):
         return None
@@ -125,6 +128,8 @@ def validation(facts: RunFacts) -> bytes | None:
         axes = figure.add_subplot()
         for (key, points), colour, style in zip(series.items(), (BLUE, GREEN), ("o-", "s-"), strict=True):
             _curve(axes, points, key, colour, style)
+        for key, colour in (("mAP50", SKY), ("mAP50-95", ORANGE)):
+            _curve(axes, _series(facts.epochs, "val_live", key), f"{key}, live weights", colour, "--")
         best = facts.train.count("best_epoch")
         if best is not None:
             axes.axvline(best, color=GREY, linewidth=1.4, linestyle=":", label=f"best.pt (epoch {best})")

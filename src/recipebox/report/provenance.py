@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from recipebox.report.compare import Peer, count_text, map_text, train_command
@@ -80,9 +81,27 @@ def _train_items(facts: RunFacts) -> list[str]:
         decay = last.number("techniques", "ema/decay")
         if decay is not None:
             items.append(f"EMA decay in force at the end: {decay:.4f}")
+        items += _live_weights(epochs)
         if (rate := last.number("lr")) is not None:
             items.append(f"learning rate at the end: {rate:.3g}")
     return items
+
+
+def _live_weights(epochs: Sequence[Document]) -> list[str]:
+    """How the average and the live weights did beside each other, where both were validated."""
+    average, live = ([row.number(part, "mAP50-95") for row in epochs] for part in ("val", "val_live"))
+    pairs = [(a, b) for a, b in zip(average, live, strict=True) if a is not None and b is not None]
+    if len(pairs) < 2:
+        return []
+    best, swing = ([what(values) for values in zip(*pairs, strict=True)] for what in (max, _swing))
+    return [
+        f"validation mAP50-95 of the average and of the live weights: best {best[0]:.3f} and {best[1]:.3f}, change "
+        f"from one epoch to the next {swing[0]:.3f} and {swing[1]:.3f} (mean of the absolute differences)"
+    ]
+
+
+def _swing(values: Sequence[float]) -> float:
+    return mean(abs(after - before) for before, after in pairwise(values))
 
 
 def _initial_weights(weights: Document) -> str:

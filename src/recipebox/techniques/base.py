@@ -62,6 +62,9 @@ class TrainingContext(Protocol):
     clip_norm: float | None
     """The gradient's largest norm at a step; None: not clipped. Stock is 10."""
 
+    evaluate_live: bool
+    """Whether the live weights are validated beside the average."""
+
     @property
     def gradient_norm(self) -> float | None:
         """The gradient's norm before clipping, where this batch ended with an optimizer step."""

@@ -8,9 +8,12 @@ from typing import Any
 from recipebox.recipe.technique_sections import Ema
 from recipebox.techniques.base import Technique, TrainingContext
 
+HELD = 1.0
+"""A decay that leaves the average as it is."""
+
 
 def ema_decay(updates: int, decay: float, tau: float) -> float:
-    """The decay in force at optimizer step `updates` (from 1): decay * (1 - exp(-updates / tau)).
+    """The decay in force at the average's update number `updates` (from 1): decay * (1 - exp(-updates / tau)).
 
     The ramp is Ultralytics' own (ModelEMA): early averages forget the initial weights quickly.
     """
@@ -21,7 +24,8 @@ class EmaTechnique(Technique):
     """Sets the decay of Ultralytics' average; `settings` None switches averaging off.
 
     Off is a decay of 0: the average then is the live weights after every step. Ultralytics' own switch
-    (`ema.enabled = False`) would leave the initial weights in every checkpoint.
+    (`ema.enabled = False`) would leave the initial weights in every checkpoint. Steps that `every` leaves out have a
+    decay of 1. Either way Ultralytics' one average does the work.
     """
 
     name = "ema"
@@ -29,14 +33,22 @@ class EmaTechnique(Technique):
     def __init__(self, settings: Ema | None) -> None:
         self.settings = settings
 
-    def decay(self, updates: int) -> float:
+    def decay(self, steps: int) -> float:
+        """The decay at optimizer step `steps` (from 1)."""
         if self.settings is None:
             return 0.0
-        return ema_decay(updates, self.settings.decay, self.settings.tau)
+        if steps % self.settings.every:
+            return HELD
+        return ema_decay(steps // self.settings.every, self.settings.decay, self.settings.tau)
 
     def on_setup(self, context: TrainingContext) -> None:
         ema: Any = context.ema
         ema.decay = self.decay
+        if self.settings is not None:
+            context.evaluate_live = self.settings.evaluate_both
 
     def on_step(self, context: TrainingContext) -> None:
-        context.record("ema/decay", self.decay(context.ema.updates))
+        """The decay of the latest update; before the first one the average is the initial weights."""
+        every = 1 if self.settings is None else self.settings.every
+        steps = context.ema.updates
+        context.record("ema/decay", self.decay(steps - steps % every) if steps >= every else HELD)

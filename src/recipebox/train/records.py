@@ -26,6 +26,13 @@ def step_record(trainer: RecipeTrainer, losses: dict[str, float], numbers: dict[
     return {**line, "techniques": finite(numbers)}
 
 
+def progress_info(epoch: int, epochs: int, losses: dict[str, float], numbers: dict[str, float]) -> str:
+    """What stands behind the bar. A narrow terminal cuts its end, so the losses come last."""
+    average = [f"ema {numbers['ema/decay']:.4f}"] if "ema/decay" in numbers else []
+    shown = (f"{key.removesuffix('_loss')} {value:.2f}" for key, value in losses.items())
+    return " ".join([f"epoch {epoch}/{epochs}", *average, *shown])
+
+
 def epoch_record(trainer: RecipeTrainer, began: float, numbers: dict[str, float]) -> dict[str, Any]:
     """A line of epochs.jsonl; `began` is when the epoch did, by the monotonic clock."""
     rates = [float(group["lr"]) for group in trainer.optimizer.param_groups]
@@ -36,6 +43,7 @@ def epoch_record(trainer: RecipeTrainer, began: float, numbers: dict[str, float]
         "seconds": time.monotonic() - began,
         "train": finite({key: float(value) for key, value in trainer.tloss.items()}),
         "val": validated(trainer, trainer.metrics),
+        **({} if trainer.live is None else {"val_live": trainer.live}),
         "lr": rates[0],
         "lr_groups": rates,
         "best": trainer.best_epoch == int(trainer.epoch) + 1,

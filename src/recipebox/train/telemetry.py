@@ -136,8 +136,9 @@ def _results_rows(epochs: list[dict[str, Any]]) -> list[dict[str, float]]:
         elapsed += line["seconds"]
         row: dict[str, float] = {"epoch": line["epoch"], "time": elapsed}
         row |= {f"train/{key}": value for key, value in line["train"].items()}
-        row |= {column: line["val"][key] for key, column in _METRIC_COLUMNS.items() if key in line["val"]}
-        row |= {f"val/{key}": value for key, value in line["val"].items() if key not in _METRIC_COLUMNS}
+        for prefix, values in (("", line["val"]), ("live/", line.get("val_live", {}))):
+            row |= {prefix + column: values[key] for key, column in _METRIC_COLUMNS.items() if key in values}
+            row |= {f"{prefix}val/{key}": value for key, value in values.items() if key not in _METRIC_COLUMNS}
         row |= {f"lr/pg{index}": value for index, value in enumerate(line["lr_groups"])}
         rows.append(row)
     return rows

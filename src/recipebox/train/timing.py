@@ -10,7 +10,7 @@ from typing import Any
 
 from recipebox.errors import PlanConflict
 from recipebox.progress import track
-from recipebox.recipe.estimate import VALIDATION_SHARE, pixel_share
+from recipebox.recipe.estimate import VALIDATION_SHARE, images_forward, pixel_share
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
 
@@ -41,7 +41,8 @@ def timed(plan: Plan, *, steps: int = 3) -> Plan:
     estimate = plan.estimate
     total = None
     if estimate.steps_per_epoch is not None and estimate.train_images is not None:
-        validated = (estimate.val_images or 0) * VALIDATION_SHARE / estimate.train_images
+        forward = images_forward(plan.settings, estimate.val_images or 0)
+        validated = forward * VALIDATION_SHARE / estimate.train_images
         seen = pixel_share(plan.settings) + validated
         total = seconds * estimate.steps_per_epoch * seen * plan.settings.train.epochs
     return replace(plan, teachers=teachers, estimate=replace(estimate, seconds=total, step_seconds=seconds))

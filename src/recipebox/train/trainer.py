@@ -17,7 +17,8 @@ from recipebox.progress import Progress
 from recipebox.run_dir import RunDir, atomic_writer
 from recipebox.techniques.base import Technique
 from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state
-from recipebox.train.records import epoch_record, step_record
+from recipebox.train.live_weights import LiveWeights
+from recipebox.train.records import epoch_record, progress_info, step_record
 from recipebox.train.telemetry import Telemetry, check_records
 from recipebox.train.weights_file import check_transfer, shippable
 from recipebox.ultralytics_setup import import_ultralytics
@@ -59,6 +60,9 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         self._numbers: dict[str, float] = {}
         self.clip_norm: float | None = STOCK_CLIP_NORM
         self.gradient_norm: float | None = None
+        self.evaluate_live = False
+        self.live: dict[str, float] | None = None  # this epoch's validation of the live weights
+        self._live_weights = LiveWeights()
         self.waiting_gradients: dict[str, torch.Tensor] | None = None
         self.step = self.optimizer_steps = 0
         self.best_epoch: int | None = None
@@ -240,8 +244,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         for technique in self.techniques:
             technique.on_step(self)
         self.telemetry.step(step_record(self, losses, self._numbers))
-        shown = " ".join(f"{key.removesuffix('_loss')} {value:.2f}" for key, value in losses.items())
-        self._progress.update(1, info=f"epoch {epoch}/{int(self.epochs)} {shown}")
+        self._progress.update(1, info=progress_info(epoch, int(self.epochs), losses, self._numbers))
 
     def _on_train_epoch_end(self) -> None:
         self._in_batch = False
@@ -271,6 +274,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def validate(self) -> tuple[Any, Any]:
         before = self.best_fitness
+        # The average comes last: what it leaves in the validator is what stock would have left.
+        self.live = self._live_weights.measure(self) if self.evaluate_live else None
         metrics, fitness = super().validate()
         if before is None or fitness >= before:  # a tie goes to the later epoch
             self.best_epoch = int(self.epoch) + 1
