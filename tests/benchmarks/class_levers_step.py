@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from distillation_step import batch, detector, stepping
 from paired import finish, ratio, rounds
 
-from recipebox.recipe.class_sections import LabelSmoothing
+from recipebox.data.detection_set import Split
+from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing
 from recipebox.techniques.base import Technique
+from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 
 from ultralytics.cfg import get_cfg  # isort: skip - after recipebox, which silences it
@@ -26,8 +30,16 @@ from ultralytics.cfg import get_cfg  # isort: skip - after recipebox, which sile
 def with_lever(model: Any, technique: Technique, images: dict[str, torch.Tensor]) -> Any:
     """A step of a copy of the model that has the lever, its telemetry included."""
     ours = deepcopy(model)
+    boxes = np.hstack([images["cls"].numpy(), images["bboxes"].numpy()])
     context: Any = SimpleNamespace(
-        model=ours, device=torch.device("cpu"), names=tuple("abcdef"), step=1, total_steps=100, record=lambda *_: None
+        model=ours,
+        ema=SimpleNamespace(ema=deepcopy(model)),
+        detection_set=SimpleNamespace(train=Split((Path("all"),), (boxes,))),
+        device=torch.device("cpu"),
+        names=tuple("abcdef"),
+        step=1,
+        total_steps=100,
+        record=lambda *_: None,
     )
     technique.on_setup(context)
     ours.criterion = technique.wrap_criterion(ours.init_criterion())
@@ -50,6 +62,8 @@ def main() -> None:
     images = batch(options.batch, options.imgsz)
     levers: dict[str, Technique] = {
         "label_smoothing": LabelSmoothingTechnique(LabelSmoothing(epsilon=0.1), epochs=1),
+        "effective_number": ClassWeightsTechnique(ClassWeights(by="effective_number", beta=0.999)),
+        "pos_weight": ClassWeightsTechnique(ClassWeights.model_validate({"pos_weight": 2.0})),
     }
     arms = {name: with_lever(model, lever, images) for name, lever in levers.items()}
     arms["vanilla"] = stepping(deepcopy(model), images)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from recipebox.data import views
 from recipebox.data.detection_set import Split
@@ -43,9 +44,13 @@ def stock_arguments(**changes: Any) -> SimpleNamespace:
     return namespace
 
 
-def loader(split: Split, workers: int = 0, seed: int = 7, **changes: Any) -> ViewLoader:
+def loader(
+    split: Split, workers: int = 0, seed: int = 7, weights: NDArray[np.float64] | None = None, **changes: Any
+) -> ViewLoader:
     arguments = stock_arguments(**changes)
     dataset = TrainingViews(split, NAMES, arguments, seed=seed, epochs=5)
+    if weights is not None:
+        dataset.draw_by(weights)
     return ViewLoader(dataset, batch=4, workers=workers, seed=seed, pin_memory=False)
 
 
@@ -72,6 +77,38 @@ def test_batches_do_not_depend_on_workers(split: Split) -> None:
         for epoch in range(5):
             assert same(epoch_of(other, epoch), expected[epoch])
         other.close()
+
+
+def test_weighted_batches_do_not_depend_on_workers_nor_on_where_a_run_resumed(split: Split) -> None:
+    weights = np.linspace(0.1, 4, len(split))
+    reference = loader(split, weights=weights)
+    expected = [epoch_of(reference, epoch) for epoch in range(5)]
+    assert not same(expected[1], epoch_of(loader(split), 1))
+    for workers in (1, 2):
+        other = loader(split, workers, weights=weights)
+        for epoch in (1, 3):
+            assert same(epoch_of(other, epoch), expected[epoch])
+        other.close()
+
+
+def test_an_image_drawn_twice_is_seen_in_two_views(split: Split) -> None:
+    weights = np.array([40.0] + [1.0] * (len(split) - 1))
+    for epoch in (1, 4):  # with mosaic, and with mosaic closed
+        samples = [sample for batch in epoch_of(loader(split, weights=weights), epoch) for sample in batch["img"]]
+        assert len({sample.numpy().tobytes() for sample in samples}) == len(split)
+
+
+def test_weights_hold_for_the_partners_of_a_mosaic(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = np.array([0.0] * 6 + [1.0] * 6 + [6.0])
+    dataset = TrainingViews(split, NAMES, stock_arguments(mixup=0.0, cutmix=0.0), seed=1, epochs=500)
+    dataset.draw_by(weights)
+    drawn = np.zeros(len(split))
+    original = dataset.get_image_and_label
+    monkeypatch.setattr(dataset, "get_image_and_label", lambda index: np.add.at(drawn, index, 1) or original(index))
+    for view in range(200):
+        dataset[0, view]
+    assert drawn[0] == 200 and not drawn[1:6].any()
+    assert drawn[12] / drawn[6:].sum() == pytest.approx(0.5, abs=0.06)
 
 
 def test_batches_do_not_depend_on_where_a_run_resumed(split: Split) -> None:

@@ -70,9 +70,59 @@ def test_smoothing_in_words(planned):
     assert technique_order(plan.settings) == ("label_smoothing", "ema")
 
 
+def test_weights_and_sampling_in_words(planned, write, machine, good):
+    plan = planned("{by: inverse, power: 0.7, pos_weight: {spur: 2}}", "class_weights")
+    assert "class weights inverse power 0.7, positives of spur x 2" in describe_plan(plan)
+    assert technique_order(plan.settings) == ("class_weights", "ema")
+    plan = planned("{by: repeat_factor, threshold: 0.3}", "sampling")
+    assert "images drawn by repeat_factor threshold 0.3" in describe_plan(plan)
+    assert "positives x 2" in describe_plan(planned("{pos_weight: 2}", "class_weights"))
+    levers = "  class_weights: {pos_weight: 2}\n  sampling: {by: inverse}\n  label_smoothing: {epsilon: 0.1}\n"
+    plan = make_plan(load_recipe(write("all", good + levers)), machine())
+    order = ("sampling", "label_smoothing", "class_weights", "ema")
+    assert technique_order(plan.settings) == order, "smoothing changes the targets that weights then weigh"
+
+
 @pytest.mark.parametrize(
     ("section", "lever", "says"),
     [
+        ("class_weights", "{by: inverse}", r"one\.yaml:13: `class_weights\.by` with one class \(car\)"),
+        ("sampling", "{by: inverse_sqrt}", r"one\.yaml:13: `sampling\.by` with one class"),
+        ("class_weights", "{pos_weight: {cra: 2}}", "`cra` is no class of the data set; did you mean `car`"),
+    ],
+)
+def test_weights_that_are_refused(planned, section, lever, says):
+    with pytest.raises(PlanConflict, match=says):
+        planned(lever, section, data="cars")
+
+
+def test_what_acts_with_one_class_is_let_through(planned):
+    planned("{pos_weight: 2}", "class_weights", data="cars")
+    planned("{by: repeat_factor, threshold: 0.3}", "sampling", data="cars")
+
+
+def test_weights_that_are_warned_about(planned, write, machine, good):
+    assert "every factor is 1" in planned("{pos_weight: {spur: 1.0}}", "class_weights").warnings[0]
+    for weights, sampling, count in (("inverse", "inverse_sqrt", 1), ("inverse_sqrt", "inverse_sqrt", 0)):
+        levers = f"  class_weights: {{by: {weights}}}\n  sampling: {{by: {sampling}}}\n"
+        warnings = make_plan(load_recipe(write("both", good + levers)), machine()).warnings
+        assert len(warnings) == count
+        assert all("with the power 1.5 of the inverse frequency" in each for each in warnings)
+
+
+@pytest.mark.parametrize(
+    ("section", "lever", "says"),
+    [
+        ("class_weights", "{}", "give `by`"),
+        ("class_weights", "{by: inverse, beta: 0.9}", "`beta` belongs to `by: effective_number`"),
+        ("class_weights", "{by: effective_number}", "needs `beta`"),
+        ("class_weights", "{by: inverse_sqrt, power: 0.5}", "`power` belongs to `by: inverse`"),
+        ("class_weights", "{pos_weight: many}", "`techniques.class_weights.pos_weight` must be a number"),
+        ("class_weights", "{pos_weight: 0}", "must be more than 0"),
+        ("class_weights", "{pos_weight: {spur: x}}", "`techniques.class_weights.pos_weight.spur` must be a number"),
+        ("sampling", "{by: repeat_factor}", "needs `threshold`"),
+        ("sampling", "{by: inverse, threshold: 0.1}", "`threshold` belongs to"),
+        ("sampling", "{by: inverted}", "did you mean `inverse`?"),
         ("label_smoothing", "{epsilon: much}", "`techniques.label_smoothing.epsilon` must be a number"),
         ("label_smoothing", "{epsilon: 0.1, form: softmax}", "must be spread or binary"),
         ("label_smoothing", "0.1", "`techniques.label_smoothing` must be a section"),

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from recipebox.data.balance import class_counts, class_weights
 from recipebox.data.detection_set import DetectionSet
-from recipebox.recipe.class_sections import LabelSmoothing
+from recipebox.errors import PlanConflict
+from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
 from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
+from recipebox.techniques.class_loss import inner_losses
+from recipebox.techniques.class_weights import ClassWeightsTechnique, positive_extra
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
+from recipebox.techniques.sampling import SamplingTechnique
 from recipebox.train.telemetry import read_json_lines
 from recipebox.train.trainer import RecipeTrainer
 
@@ -71,9 +78,133 @@ def test_smoothing_is_seen_in_the_records(toy_set: DetectionSet, arguments: dict
     assert [each["smoothing/epsilon"] for each in seen] == pytest.approx([0.3 * (1 - n / 5) for n in range(6)])
     assert 0 < seen[0]["smoothing/moved"] < 0.3 * 2 / 3
     assert seen[-1]["smoothing/moved"] == 0.0
+    assert validates_as_stock(trainer)
+
+
+def validates_as_stock(trainer: RecipeTrainer) -> bool:
+    """Whether the validation loss is that of a network which no lever has touched."""
     batch = next(iter(trainer.test_loader))
     batch = {key: value.float() / 255 if key == "img" else value for key, value in batch.items()}
     model = trainer.ema.ema.eval()
     stock = deepcopy(model)
     stock.criterion = None
-    assert torch.equal(model.loss(batch, model(batch["img"]))[0], stock.loss(batch, model(batch["img"]))[0])
+    vars(stock).pop("class_weights", None)
+    return torch.equal(model.loss(batch, model(batch["img"]))[0], stock.loss(batch, model(batch["img"]))[0])
+
+
+def weighing(**settings: Any) -> list[Technique]:
+    return [ClassWeightsTechnique(ClassWeights.model_validate(settings))]
+
+
+@pytest.mark.parametrize("by", ["inverse", "inverse_sqrt", "effective_number"])
+@pytest.mark.parametrize("model", MODELS)
+def test_class_weights_weigh_the_columns_of_the_loss(
+    model: str, by: str, toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whoever computes them, Ultralytics or we, they are our formula and stand where Ultralytics' own stand."""
+    beta = {"beta": 0.9} if by == "effective_number" else {}
+    trainer = trainer_with(weighing(by=by, **beta), toy_set, arguments | {"model": model}, tmp_path)
+    ours, stock = first_losses(trainer)
+    assert ours[1] != stock[1]
+    assert torch.equal(ours[[0, 2]], stock[[0, 2]])
+    expected = class_weights(class_counts(toy_set.train, 3), by, **beta)  # type: ignore[arg-type]
+    for loss in inner_losses(trainer.model.criterion):
+        assert loss.class_weights.flatten().tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert validates_as_stock(trainer)
+    trainer.ema.update_attr(trainer.model, include=["class_weights"])
+    assert validates_as_stock(trainer), "an epoch's end does not bring them back"
+
+
+def test_positive_weight_is_that_of_torch() -> None:
+    source = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 7, 3, generator=source, dtype=torch.float64) * 5
+    targets, factor = torch.rand(2, 7, 3, generator=source, dtype=torch.float64), torch.tensor([1.0, 0.5, 4.0])
+    plain = torch.nn.BCEWithLogitsLoss(reduction="none")(logits, targets)
+    expected = torch.nn.BCEWithLogitsLoss(reduction="none", pos_weight=factor)(logits, targets)
+    assert torch.allclose(plain + positive_extra(logits, targets, factor), expected)
+    assert torch.equal(positive_extra(logits, targets, 1.0), torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_positive_weight_in_the_trainer(
+    model: str, toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """More for positives; a factor of 1 is stock."""
+    arguments |= {"model": model}
+    ours, stock = first_losses(
+        trainer_with(weighing(pos_weight={"red": 3.0, "green": 3.0, "blue": 3.0}), toy_set, arguments, tmp_path)
+    )
+    assert ours[1] > stock[1]
+    assert torch.equal(ours[[0, 2]], stock[[0, 2]])
+    ours, stock = first_losses(trainer_with(weighing(pos_weight=1.0), toy_set, arguments, tmp_path))
+    assert torch.equal(ours, stock)
+
+
+def test_weights_are_seen_in_the_records(toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path) -> None:
+    arguments |= {"epochs": 1, "close_mosaic": 0}
+    trainer = trainer_with(weighing(by="inverse", pos_weight=2.0), toy_set, arguments, tmp_path)
+    trainer.train()
+    expected = class_weights(class_counts(toy_set.train, 3), "inverse")
+    last = read_json_lines(trainer.run_dir.epochs)[-1]["techniques"]
+    assert [last[f"class_weights/{name}"] for name in toy_set.names] == pytest.approx(expected.tolist())
+    steps = [line["techniques"]["class_weights/positive_extra"] for line in read_json_lines(trainer.run_dir.steps)]
+    assert len(steps) == 6 and all(0 < value < 1 for value in steps)
+    shipped = torch.load(trainer.run_dir.last, weights_only=False)["model"]
+    assert not hasattr(shipped, "class_weights"), "what ships is a stock model"
+
+
+def test_classes_nobody_knows_are_refused_at_setup(
+    toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(PlanConflict, match="`blu` is no class of the data set; did you mean `blue`"):
+        first_losses(trainer_with(weighing(pos_weight={"blu": 2.0}), toy_set, arguments, tmp_path))
+
+
+@pytest.fixture
+def skewed(toy_set: DetectionSet) -> DetectionSet:
+    """The toy set with blue as a rare class: its boxes are red but for those of three images."""
+    boxes, kept = [], 0
+    for each in toy_set.train.boxes:
+        rare = (each[:, 0] == 2).any()
+        kept += int(rare)
+        boxes.append(each if kept <= 3 or not rare else np.where(each == 2, np.float32(0), each))
+    return replace(toy_set, train=replace(toy_set.train, boxes=tuple(boxes)))
+
+
+@pytest.mark.parametrize("settings", [{"by": "inverse"}, {"by": "repeat_factor", "threshold": 0.9}], ids=str)
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_sampling_shows_rare_classes_more_often(
+    settings: dict[str, Any], mosaic: float, skewed: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """What the student sees over twenty epochs, mosaics and their partners included."""
+    arguments |= {"mosaic": mosaic, "mixup": 0.0, "epochs": 20, "close_mosaic": 0, "translate": 0.0, "scale": 0.0}
+
+    def share(techniques: list[Technique]) -> float:
+        trainer = trainer_with(techniques, skewed, arguments, tmp_path)
+        trainer.epochs = 20
+        loader = trainer.get_dataloader("train", 4)
+        counts = np.zeros(3)
+        for epoch in range(20):
+            loader.set_epoch(epoch)
+            for batch in loader:
+                counts += np.bincount(batch["cls"].flatten().long().numpy(), minlength=3)
+        return float(counts[2] / counts.sum())
+
+    stock = share([])
+    assert share([SamplingTechnique(Sampling.model_validate(settings))]) > 1.3 * stock
+
+
+def test_sampling_is_seen_in_the_records(skewed: DetectionSet, arguments: dict[str, Any], tmp_path: Path) -> None:
+    technique = SamplingTechnique(Sampling(by="inverse"))
+    trainer = trainer_with([technique], skewed, arguments | {"epochs": 2}, tmp_path)
+    trainer.train()
+    for line in read_json_lines(trainer.run_dir.epochs):
+        numbers = line["techniques"]
+        assert sum(numbers[f"sampling/share_{name}"] for name in skewed.names) == pytest.approx(1.0)
+        assert 0.3 < numbers["sampling/images"] < 1.0
+    assert [line["step"] for line in read_json_lines(trainer.run_dir.epochs)] == [6, 12], "an epoch keeps its length"
+
+
+def test_a_threshold_below_every_class_is_refused(toy_set: DetectionSet) -> None:
+    with pytest.raises(PlanConflict, match="changes nothing: every class is in at least 0"):
+        SamplingTechnique(Sampling(by="repeat_factor", threshold=0.01)).weights(toy_set.train, 3)

@@ -19,6 +19,7 @@ from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.engine import trainer as engine  # noqa: E402
 from ultralytics.engine.trainer import BaseTrainer  # noqa: E402
 from ultralytics.engine.validator import BaseValidator  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss  # noqa: E402
 from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA  # noqa: E402
@@ -116,6 +117,38 @@ def test_best_is_decided_by_mean_average_precision() -> None:
     metric = Metric()
     metric.mean_results = lambda: [0.0, 0.0, 0.3, 0.7]  # type: ignore[method-assign]
     assert metric.fitness() == pytest.approx(0.7)
+
+
+def test_class_weights_go_from_the_model_into_the_criterion_and_the_average() -> None:
+    """The lever lets `cls_pw` compute them, or puts others in their place; and takes them off both networks."""
+    assert_in_order(
+        BaseTrainer._setup_train,
+        "self._build_train_pipeline()",
+        "self.set_class_weights()",
+        "self.ema = ModelEMA(self.model)",
+        'self.run_callbacks("on_pretrain_routine_end")',
+    )
+    assert_in_order(
+        DetectionTrainer.set_class_weights,
+        "if self.args.cls_pw == 0.0:",
+        "weights = self.compute_class_weights(class_counts)",
+        "weights = weights / weights.mean()",
+        "model.class_weights = ",
+    )
+    assert_in_order(DetectionTrainer.get_class_counts, "self.train_loader.dataset.labels")
+    assert_in_order(
+        v8DetectionLoss.__init__, 'self.class_weights = getattr(model, "class_weights", None)', ".view(1, 1, -1)"
+    )
+    assert_in_order(
+        v8DetectionLoss.get_assigned_targets_and_loss,
+        "target_scores_sum = target_scores.sum()",
+        "bce_loss = self.bce(pred_scores, target_scores.to(dtype))",
+        "bce_loss *= self.class_weights",
+        "loss[1] = bce_loss.sum() / target_scores_sum",
+    )
+    live, average = torch.nn.Linear(1, 1), ModelEMA(torch.nn.Linear(1, 1))
+    average.update_attr(live, include=["class_weights"])
+    assert not hasattr(average.ema, "class_weights")
 
 
 def test_criterion_hook() -> None:

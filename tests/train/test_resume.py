@@ -11,12 +11,16 @@ import torch
 
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import RunError
+from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
 from recipebox.recipe.technique_sections import Distillation, Ema
 from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
+from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.distillation.teacher import Teacher
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.ema import EmaTechnique
+from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
+from recipebox.techniques.sampling import SamplingTechnique
 from recipebox.train.checkpoint import load_checkpoint
 from recipebox.train.trainer import RecipeTrainer
 
@@ -41,9 +45,18 @@ def distillation_and_ema() -> list[Technique]:
     return [DistillationTechnique(settings, load), EmaTechnique(average)]
 
 
+def class_levers_and_sampling() -> list[Technique]:
+    return [
+        SamplingTechnique(Sampling(by="inverse")),
+        LabelSmoothingTechnique(LabelSmoothing(epsilon=0.1, schedule="linear"), epochs=2),
+        ClassWeightsTechnique(ClassWeights.model_validate({"by": "effective_number", "beta": 0.9, "pos_weight": 2.0})),
+    ]
+
+
 CASES = {
     "yolov8n": ("yolov8n.yaml", no_technique, 3),
     "yolov8n distilled": ("yolov8n.yaml", distillation_and_ema, 3),
+    "yolov8n, class levers and sampling": ("yolov8n.yaml", class_levers_and_sampling, 2),
     "yolo26n, two inner losses": ("yolo26n.yaml", no_technique, 2),
 }
 

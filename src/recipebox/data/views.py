@@ -3,7 +3,7 @@
 Ultralytics' own stream depends on what ran before: mosaic draws its partners from a buffer of recently loaded images,
 and the random state runs on from sample to sample, so worker count and resuming change the batches. Here every sample
 seeds its own randomness and mosaic and mixup draw from the whole set, so an epoch's batches are a function of
-(seed, epoch) alone. The view number of a sample is its epoch.
+(seed, epoch) alone. The view number of a sample says its epoch, see data/order.py.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
 from recipebox.data.detection_set import Split
 from recipebox.data.letterbox import letterbox, read_image
+from recipebox.data.order import EpochOrder
 from recipebox.data.stages import Stage, Stages
 from recipebox.ultralytics_setup import import_ultralytics
 
@@ -28,6 +30,9 @@ from ultralytics.data.dataset import YOLODataset  # noqa: E402
 
 # What a process keeps of decoded images, training and validation each; it bounds memory and never changes a sample.
 _KEPT_BYTES = 512 * 2**20
+
+_PARTNERS = 256
+"""Weighted candidates for the partners of one mosaic: enough that hardly one comes twice."""
 
 
 def seed_everything(*key: int) -> None:
@@ -45,13 +50,18 @@ class _WholeSet(list[int]):
     drops the image whose index `pop(0)` returns once `len()` has reached the limit.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, weights: NDArray[np.float64] | None) -> None:
         super().__init__()
         self._size = size
+        self._cumulative = None if weights is None else np.cumsum(weights).tolist()
         self._decoded: deque[int] = deque()
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self._size))
+        if self._cumulative is None:
+            return iter(range(self._size))
+        # Weighted images: partners too, or three quarters of a mosaic would undo the weights. `Mosaic` draws its few
+        # from these; the random state is the sample's own.
+        return iter(random.choices(range(self._size), cum_weights=self._cumulative, k=_PARTNERS))
 
     def __len__(self) -> int:
         return len(self._decoded)
@@ -74,11 +84,14 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
         epochs: length of the run.
 
     Attributes:
+        split: the images and boxes.
+        weights: how often each image is drawn beside the others, (images,); None: each once an epoch.
         stages: what the views of each epoch are made with. To be changed before the first view is drawn only.
     """
 
     def __init__(self, split: Split, names: tuple[str, ...], args: Any, *, seed: int, epochs: int) -> None:
-        self._split = split
+        self.split = split
+        self.weights: NDArray[np.float64] | None = None
         self._seed = seed
         self._args = args
         self.stages = Stages.stock(args, epochs)
@@ -96,12 +109,17 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
         )
         self._resize(args.imgsz)
 
+    def draw_by(self, weights: NDArray[np.float64]) -> None:
+        """Draw each image in proportion to its weight, (images,), from now on: by itself, and as a partner in mosaics."""
+        self.weights = weights
+        self._resize(self.imgsz)
+
     def get_img_files(self, img_path: str | list[str]) -> list[str]:
-        return [str(path) for path in self._split.images]
+        return [str(path) for path in self.split.images]
 
     def get_labels(self) -> list[dict[str, Any]]:
         """The labels as given. Ultralytics' reader would drop what it dislikes and write a cache beside the data."""
-        return [_label(path, boxes) for path, boxes in self._split]
+        return [_label(path, boxes) for path, boxes in self.split]
 
     def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> Any:
         image, original, resized = super().load_image(i, rect_mode, resize_short)
@@ -127,7 +145,7 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
         """Decode at `imgsz` from now on, and forget what was decoded at another size."""
         self.imgsz = imgsz
         self.ims, self.im_hw0, self.im_hw = ([None] * self.ni for _ in range(3))
-        self.buffer = _WholeSet(self.ni)
+        self.buffer = _WholeSet(self.ni, self.weights)
         self.max_buffer_length = max(2, min(self.ni + 1, _KEPT_BYTES // (imgsz * imgsz * 3)))
 
 
@@ -194,27 +212,12 @@ def _label(path: Any, boxes: Any) -> dict[str, Any]:
     }
 
 
-class _EpochOrder(Sampler[tuple[int, int]]):
-    """The order of an epoch, a function of (seed, epoch); yields (image index, view number)."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, self.epoch))))
-        for index in order.permutation(self.size):
-            yield int(index), self.epoch
-
-
 class ViewLoader(DataLoader[Any]):
     """Batches of an epoch. Persistent workers; iterating begins the epoch named by `set_epoch`."""
 
     def __init__(self, dataset: Any, *, batch: int, workers: int, seed: int | None, pin_memory: bool) -> None:
         """`seed` None: in the order of the set (validation); else shuffled training views."""
-        self._order = None if seed is None else _EpochOrder(len(dataset), seed)
+        self._order = None if seed is None else EpochOrder(len(dataset), seed, dataset.stages.epochs, dataset.weights)
         super().__init__(
             dataset,
             batch_size=min(batch, len(dataset)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.problems import did_you_mean
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.yaml_nodes import Document
@@ -23,21 +24,35 @@ def class_conflicts(settings: Settings, names: tuple[str, ...] | None, document:
         document: the settings as plain values, for where they were written.
     """
     yield from _smoothing(settings, names, document)
+    yield from _balance(settings, names, document)
 
 
 def idle_class_levers(settings: Settings) -> Iterator[str]:
     """Levers that are legal and do nothing, or not what they seem to; one sentence each."""
-    smoothing = settings.techniques.label_smoothing
-    if smoothing is None:
-        return
+    if settings.techniques.label_smoothing is not None:
+        yield from _idle_smoothing(settings.techniques.label_smoothing, settings.train.epochs)
+    weights, sampling = settings.techniques.class_weights, settings.techniques.sampling
+    if weights is not None and weights.pos_weight is not None:
+        given = weights.pos_weight.values() if isinstance(weights.pos_weight, dict) else (weights.pos_weight,)
+        if all(value == 1 for value in given):
+            yield "`class_weights.pos_weight` does nothing: every factor is 1."
+    if weights is not None and sampling is not None:
+        powers = {"inverse": weights.power or 1.0, "inverse_sqrt": 0.5}
+        power = powers.get(str(weights.by), 0.0) + {"inverse": 1.0, "inverse_sqrt": 0.5}.get(sampling.by, 0.0)
+        if weights.by in powers and power > 1:
+            yield (
+                f"`class_weights` and `sampling` make up for the same thing, together with the power {power:g} of the "
+                "inverse frequency: rare classes then count more than common ones. `inverse_sqrt` for both is one "
+                "inverse."
+            )
+
+
+def _idle_smoothing(smoothing: LabelSmoothing, epochs: int) -> Iterator[str]:
     largest = max(smoothing.epsilon, *smoothing.per_class.values(), 0.0)
     if largest == 0:
         yield "`label_smoothing` does nothing: every epsilon is 0."
-    elif smoothing.off_last >= settings.train.epochs:
-        yield (
-            f"`label_smoothing` does nothing: it is off for the last {smoothing.off_last} of {settings.train.epochs} "
-            "epochs."
-        )
+    elif smoothing.off_last >= epochs:
+        yield (f"`label_smoothing` does nothing: it is off for the last {smoothing.off_last} of {epochs} epochs.")
     elif USUAL_EPSILON < largest <= LARGEST_EPSILON:
         yield (
             f"`label_smoothing` takes {largest:g} from a positive; more than {USUAL_EPSILON:g} usually costs accuracy "
@@ -75,6 +90,26 @@ def _smoothing(settings: Settings, names: tuple[str, ...] | None, document: Docu
             yield f"{document.origin((*path, 'form'))}: {one_class_spread(names[0])}"
         for problem in unknown_classes(smoothing.per_class, names):
             yield f"{document.origin((*path, 'per_class'))}: {problem}"
+
+
+def _balance(settings: Settings, names: tuple[str, ...] | None, document: Document) -> Iterator[str]:
+    weights, sampling = settings.techniques.class_weights, settings.techniques.sampling
+    if names is None:
+        return
+    if weights is not None and isinstance(weights.pos_weight, dict):
+        for problem in unknown_classes(weights.pos_weight, names):
+            yield f"{document.origin(('techniques', 'class_weights', 'pos_weight'))}: {problem}"
+    # A repeat factor acts with one class too, where some images are empty.
+    asked = {
+        "class_weights": weights is not None and weights.by is not None,
+        "sampling": sampling is not None and sampling.by != "repeat_factor",
+    }
+    for lever, there in asked.items():
+        if there and len(names) == 1:
+            yield (
+                f"{document.origin(('techniques', lever, 'by'))}: `{lever}.by` with one class ({names[0]}): there is "
+                f"nothing to balance, its weight is 1. Take it out (`{lever}: null`)."
+            )
 
 
 def one_class_spread(name: str) -> str:

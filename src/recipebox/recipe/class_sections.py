@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from recipebox.recipe.section import Fraction, Section
+from recipebox.recipe.section import Fraction, Positive, Section
 
 
 class LabelSmoothing(Section):
@@ -21,3 +21,72 @@ class LabelSmoothing(Section):
     )
     schedule: Literal["constant", "linear"] = Field(default="constant", description="linear: down to 0 at its end.")
     off_last: Annotated[int, Field(ge=0)] = Field(default=0, description="Epochs without smoothing at the end.")
+
+
+def _number_or_mapping(value: Any) -> str:
+    return "mapping" if isinstance(value, dict) else "number"
+
+
+PosWeight = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("mapping")],
+    Discriminator(_number_or_mapping),
+]
+"""One factor for all classes, or some classes by name; tagged, so that a mistake is told once."""
+
+Beta = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class ClassWeights(Section):
+    """How much each class, and each positive, counts in the class loss."""
+
+    by: Literal["inverse", "inverse_sqrt", "effective_number"] | None = Field(
+        default=None, description="From the training boxes of each class: 1/n, 1/sqrt(n), (1 - beta)/(1 - beta^n)."
+    )
+    beta: Beta | None = Field(default=None, description="For effective_number, e.g. 0.999.")
+    power: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="For inverse: 1/n^power; 1 where nothing is said."
+    )
+    pos_weight: PosWeight | None = Field(
+        default=None, description="Factor on the positive part of the loss, above 1 for more recall."
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.by is None and self.pos_weight is None:
+            raise ValueError("give `by` (inverse, inverse_sqrt, effective_number), or `pos_weight`, or both")
+        if self.power is not None and self.by != "inverse":
+            raise ValueError("`power` belongs to `by: inverse`")
+        _check_beta(self.by, self.beta)
+        return self
+
+
+class Sampling(Section):
+    """How often each training image is drawn in an epoch; an epoch is as long as without."""
+
+    by: Literal["inverse", "inverse_sqrt", "effective_number", "repeat_factor"] = Field(
+        description="As in class_weights, an image counting as the mean of its boxes; or LVIS's repeat factor."
+    )
+    beta: Beta | None = Field(default=None, description="For effective_number, e.g. 0.999.")
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="For repeat_factor: classes in a smaller share of the images are drawn more often."
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if (self.by == "repeat_factor") != (self.threshold is not None):
+            raise ValueError(
+                "`by: repeat_factor` needs `threshold`, the share of images below which a class is rare (e.g. 0.1)"
+                if self.threshold is None
+                else "`threshold` belongs to `by: repeat_factor`"
+            )
+        _check_beta(self.by, self.beta)
+        return self
+
+
+def _check_beta(by: str | None, beta: float | None) -> None:
+    if (by == "effective_number") != (beta is not None):
+        raise ValueError(
+            "`by: effective_number` needs `beta` (0.999: saturates at about 1000 boxes)"
+            if beta is None
+            else "`beta` belongs to `by: effective_number`"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recipebox.recipe.class_sections import LabelSmoothing
+from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import Distillation, Ema
 
@@ -20,6 +20,10 @@ def describe_techniques(settings: Settings) -> Iterator[str]:
             yield f"{name} {getattr(settings.augment, name):g} from epoch {epoch}"
     if techniques.label_smoothing is not None:
         yield f"label smoothing {', '.join(_smoothing(techniques.label_smoothing))}"
+    if techniques.class_weights is not None:
+        yield f"class weights {', '.join(_class_weights(techniques.class_weights))}"
+    if techniques.sampling is not None:
+        yield f"images drawn by {_by(techniques.sampling)}"
     if techniques.distillation is not None:
         yield f"distillation from {', '.join(each.recipe for each in techniques.distillation.teachers)} " + ", ".join(
             _terms(techniques.distillation)
@@ -41,6 +45,20 @@ def _smoothing(smoothing: LabelSmoothing) -> Iterator[str]:
         yield "down to 0"
     if smoothing.off_last:
         yield f"off for the last {smoothing.off_last} epochs"
+
+
+def _by(section: ClassWeights | Sampling) -> str:
+    numbers = {key: getattr(section, key, None) for key in ("beta", "power", "threshold")}
+    return " ".join([str(section.by), *(f"{key} {value:g}" for key, value in numbers.items() if value is not None)])
+
+
+def _class_weights(weights: ClassWeights) -> Iterator[str]:
+    if weights.by is not None:
+        yield _by(weights)
+    if isinstance(weights.pos_weight, dict):
+        yield from (f"positives of {name} x {value:g}" for name, value in weights.pos_weight.items())
+    elif weights.pos_weight is not None:
+        yield f"positives x {weights.pos_weight:g}"
 
 
 def _terms(distillation: Distillation) -> Iterator[str]:

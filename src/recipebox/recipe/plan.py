@@ -272,7 +272,9 @@ def technique_order(settings: Settings) -> tuple[str, ...]:
     present = {
         "progressive": techniques.progressive is not None,
         "late": techniques.late is not None,
+        "sampling": techniques.sampling is not None,
         "label_smoothing": techniques.label_smoothing is not None,
+        "class_weights": techniques.class_weights is not None,
         "distillation": techniques.distillation is not None,
         "clipping": techniques.clipping is not None,
         "ema": techniques.ema is not None,

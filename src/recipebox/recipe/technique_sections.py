@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from recipebox.recipe.class_sections import LabelSmoothing
+from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
 from recipebox.recipe.pixel_sections import Late, Progressive
 from recipebox.recipe.section import Count, NonNegative, Positive, Section
 
@@ -74,6 +74,8 @@ class Techniques(Section):
     progressive: Progressive | None = None
     late: Late | None = None
     label_smoothing: LabelSmoothing | None = None
+    class_weights: ClassWeights | None = None
+    sampling: Sampling | None = None
     ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
     distillation: Distillation | None = None
     clipping: Clipping | None = None

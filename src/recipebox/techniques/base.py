@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
+    from recipebox.data.detection_set import DetectionSet
     from recipebox.data.views import TrainingViews
     from recipebox.run_dir import RunDir
 
@@ -47,6 +48,10 @@ class TrainingContext(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def detection_set(self) -> DetectionSet:
+        """The data set, whose training split is learned from."""
 
     @property
     def names(self) -> tuple[str, ...]: ...

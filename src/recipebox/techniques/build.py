@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from recipebox.recipe.schema import Settings
 from recipebox.techniques.base import Technique
+from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 from recipebox.techniques.late import LateTechnique
 from recipebox.techniques.progressive import ProgressiveTechnique
+from recipebox.techniques.sampling import SamplingTechnique
 
 if TYPE_CHECKING:
     from recipebox.run_dir import RunDir
@@ -31,6 +33,10 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: Ru
         wanted["late"] = LateTechnique(techniques.late)
     if techniques.label_smoothing is not None:
         wanted["label_smoothing"] = LabelSmoothingTechnique(techniques.label_smoothing, settings.train.epochs)
+    if techniques.class_weights is not None:
+        wanted["class_weights"] = ClassWeightsTechnique(techniques.class_weights)
+    if techniques.sampling is not None:
+        wanted["sampling"] = SamplingTechnique(techniques.sampling)
     if techniques.distillation is not None:
         from recipebox.techniques.distillation.teacher import load_teacher
         from recipebox.techniques.distillation.technique import DistillationTechnique
