@@ -96,8 +96,10 @@ def weighing(**settings: Any) -> list[Technique]:
     return [ClassWeightsTechnique(ClassWeights.model_validate(settings))]
 
 
-@pytest.mark.parametrize("by", ["inverse", "inverse_sqrt", "effective_number"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "by"),
+    [(MODELS[0], "inverse"), (MODELS[0], "inverse_sqrt"), (MODELS[0], "effective_number"), (MODELS[1], "inverse")],
+)
 def test_class_weights_weigh_the_columns_of_the_loss(
     model: str, by: str, toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
