@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import recipebox  # noqa: F401  # before torch: it decides how threads wait
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -110,7 +110,7 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
         self._resize(args.imgsz)
 
     def draw_by(self, weights: NDArray[np.float64]) -> None:
-        """From now on each image comes in proportion to its weight, (images,): by itself, and as partner in mosaics."""
+        """From now on draw each image in proportion to its weight, (images,): by itself and as a partner in mosaics."""
         self.weights = weights
         self._resize(self.imgsz)
 
