@@ -73,3 +73,32 @@ def test_a_teacher_at_a_size_it_never_saw_is_warned_about(write, machine, good):
     text = text.replace("techniques:", "techniques:\n  distillation: {teachers: [{recipe: teacher}], logits: {}}")
     (warning,) = plan(write, machine, text).warnings
     assert "objects are 0.4 times as large" in warning
+
+
+def test_a_border_is_a_technique_unless_it_is_grey(write, machine, good):
+    for border in ("reflect", "random"):
+        found = plan(write, machine, good + f"augment: {{border: {border}}}\n")
+        assert found.warnings == ()
+        assert technique_order(found.settings) == ("border", "ema")
+        assert f"{border} border" in describe_plan(found)
+    stock = plan(write, machine, good + "augment: {border: grey}\n")
+    assert technique_order(stock.settings) == ("ema",)
+
+
+def test_ultralytics_is_not_told_of_the_border(write, machine, good, tmp_path):
+    from recipebox.run_dir import RunDir
+    from recipebox.train.run import stock_arguments
+
+    settings = plan(write, machine, good + "augment: {border: reflect}\n").settings
+    assert "border" not in stock_arguments(settings, "cpu", RunDir.create("r", tmp_path), None)
+
+
+def test_a_hundred_mirror_images_are_refused(write, machine, good):
+    with pytest.raises(PlanConflict, match="some hundred mirror images"):
+        plan(write, machine, good + "augment: {border: reflect, scale: 0.8}\n")
+
+
+def test_a_border_that_nothing_shows_is_warned_about(write, machine, good):
+    text = good.replace("close_mosaic: 3", "close_mosaic: 0")
+    (warning,) = plan(write, machine, text + "augment: {border: random, mosaic: 0, scale: 0, translate: 0}\n").warnings
+    assert "acts on images that are not square only" in warning

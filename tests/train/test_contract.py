@@ -235,6 +235,24 @@ def test_transforms_are_made_for_the_size_and_gains_of_the_moment() -> None:
     assert_in_order(augment.BaseMixTransform.__call__, "if random.uniform(0, 1) > self.p:", "return labels")
 
 
+def test_mosaic_and_warp_stand_where_a_border_is_put_into_them() -> None:
+    assert_in_order(
+        augment.v8_transforms,
+        "pre_transform = Compose([mosaic, affine])",
+        "return Compose([pre_transform, MixUp(dataset, pre_transform=pre_transform",
+        "CutMix(dataset, pre_transform=pre_transform",
+    )
+    assert_in_order(augment.Mosaic.get_params, "# top left", "# top right", "# bottom left", "# bottom right")
+    assert_in_order(
+        augment.Mosaic.apply_image, "np.full((self.imgsz * 2, self.imgsz * 2", "114", "img4[y1a:y2a, x1a:x2a]"
+    )
+    parameters = set(inspect.signature(augment.RandomPerspective.__init__).parameters) - {"self"}
+    assert parameters == set(vars(augment.RandomPerspective()))
+    assert_in_order(augment.RandomPerspective.apply_image, "cv2.warpAffine(img, M[:2], dsize=size, borderValue=(114,")
+    collated = YOLODataset.collate_fn([{"img": torch.zeros(1), "border_share": share} for share in (0.1, 0.2)])
+    assert list(collated["border_share"]) == [0.1, 0.2]
+
+
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
 def test_the_loss_keeps_nothing_of_a_size(name: str) -> None:
     """Batches of one size leave no trace in the loss of another: grids are made anew."""

@@ -15,6 +15,7 @@ from recipebox.recipe.pixel_sections import Late, Progressive
 from recipebox.recipe.technique_sections import Distillation
 from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
+from recipebox.techniques.border import BorderTechnique
 from recipebox.techniques.distillation.teacher import Teacher
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.late import LateTechnique
@@ -67,12 +68,14 @@ def test_stages_act_are_seen_and_resume_exactly_across_their_boundary(
     few: DetectionSet, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     def levers() -> list[Technique]:
-        return [progressive(), late(mixup=2)]
+        return [BorderTechnique("random"), progressive(), late(mixup=2)]
 
     arguments |= {"epochs": 2, "close_mosaic": 0, "mixup": 0.5}
     run, whole = train(tmp_path, few, arguments, levers())
     assert numbers(run.steps, "progressive/imgsz") == [32] * 3 + [64] * 3
     assert numbers(run.steps, "late/mixup") == [0.0] * 3 + [0.5] * 3
+    shares = numbers(run.steps, "border/share")
+    assert min(shares) >= 0 and 0 < max(shares) < 1
     assert numbers(run.epochs, "progressive/imgsz") == [32, 64]
     _, stock = train(tmp_path, few, arguments, [])
     assert not same_weights(whole, stock)
@@ -92,6 +95,24 @@ def test_levers_without_an_effect_are_stock_to_the_last_bit(
     _, stock = train(tmp_path, few, arguments, [])
     _, idle = train(tmp_path, few, arguments, [progressive(imgsz=64), late(mixup=1)])
     assert same_weights(idle, stock)
+
+
+@pytest.mark.parametrize("kind", ["reflect", "random"])
+def test_a_border_changes_the_training_images_and_not_the_validation(
+    kind: str, few: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    found = []
+    for techniques in ([], [BorderTechnique(kind)]):
+        run = RunDir.create("r", tmp_path)
+        trainer = RecipeTrainer(arguments | {"save_dir": str(run.root)}, run, few, techniques)
+        trainer._setup_train()
+        trainer.model.train()
+        trainer.train_loader.set_epoch(0)
+        loss, _ = trainer.model(trainer.preprocess_batch(next(iter(trainer.train_loader))))
+        found.append((loss, next(iter(trainer.test_loader))["img"]))
+    (stock_loss, stock_val), (loss, val) = found
+    assert torch.isfinite(loss).all() and not torch.equal(loss, stock_loss)
+    assert torch.equal(val, stock_val)
 
 
 def test_a_teacher_sees_the_stage_that_the_student_sees(

@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from recipebox.data.border import Border
+from recipebox.data.border_transforms import with_border
 from recipebox.data.detection_set import Split
 from recipebox.data.letterbox import letterbox, read_image
 from recipebox.data.order import EpochOrder
@@ -86,8 +88,12 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
     Attributes:
         split: the images and boxes.
         weights: how often each image is drawn beside the others, (images,); None: each once an epoch.
-        stages: what the views of each epoch are made with. To be changed before the first view is drawn only.
+        stages: what the views of each epoch are made with.
+        border: what they show where there is no image; None is stock's grey.
+            Stages and border are to be changed before the first view is drawn only.
     """
+
+    border: Border | None = None
 
     def __init__(self, split: Split, names: tuple[str, ...], args: Any, *, seed: int, epochs: int) -> None:
         self.split = split
@@ -129,6 +135,8 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
     def __getitem__(self, key: Any) -> dict[str, Any]:
         index, view = key
         seed_everything(self._seed, index, view)
+        if self.border is not None:
+            self.border.begin(self._seed, index, view)
         transforms = self._transforms_of(self.stages.at(view % self.stages.epochs))
         sample: dict[str, Any] = transforms(self.get_image_and_label(index))
         return sample
@@ -138,7 +146,8 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
         if stage.imgsz != self.imgsz:
             self._resize(stage.imgsz)
         if stage not in self._made:
-            self._made[stage] = self.build_transforms(stage.arguments(self._args))
+            made = self.build_transforms(stage.arguments(self._args))
+            self._made[stage] = made if self.border is None else with_border(made, self.border)
         return self._made[stage]
 
     def _resize(self, imgsz: int) -> None:

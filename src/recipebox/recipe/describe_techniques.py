@@ -12,6 +12,8 @@ from recipebox.recipe.technique_sections import Distillation, Ema
 def describe_techniques(settings: Settings) -> Iterator[str]:
     """The levers in force, a few words each."""
     techniques = settings.techniques
+    if settings.augment.border != "grey":
+        yield f"{settings.augment.border} border"
     if techniques.progressive is not None:
         stages = [f"{stage.imgsz} px to epoch {stage.until_epoch}" for stage in techniques.progressive.stages]
         yield f"progressive {', '.join(stages)}, then {settings.train.imgsz} px"

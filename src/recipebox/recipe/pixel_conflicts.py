@@ -1,4 +1,4 @@
-"""What excludes each other, and what is idle, among the levers on pixels: sizes, late augmentations."""
+"""What excludes each other, and what is idle, among the levers on pixels: sizes, late augmentations, borders."""
 
 from __future__ import annotations
 
@@ -8,9 +8,23 @@ from itertools import pairwise
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.yaml_nodes import Document
 
+_SMALLEST_MIRRORED_ZOOM = 0.25
+"""A view of an image zoomed out to a quarter shows 24 mirror images around it."""
+
 
 def pixel_conflicts(settings: Settings, document: Document) -> Iterator[str]:
-    """Why these sizes cannot follow each other; one sentence each."""
+    """Why these sizes, augmentations and borders cannot be; one sentence each."""
+    augment = settings.augment
+    if augment.border == "reflect" and 1 - augment.scale < _SMALLEST_MIRRORED_ZOOM:
+        yield (
+            f"{document.origin(('augment', 'border'))}: `border: reflect` with `scale: {augment.scale:g}`: an image "
+            f"zoomed out to {1 - augment.scale:.2g} of its size would have some hundred mirror images around it, each "
+            f"with all its labels. Take a `scale` of {1 - _SMALLEST_MIRRORED_ZOOM:g} or less, or `border: random`."
+        )
+    yield from _sizes_without_epochs(settings, document)
+
+
+def _sizes_without_epochs(settings: Settings, document: Document) -> Iterator[str]:
     progressive, train = settings.techniques.progressive, settings.train
     if progressive is None:
         return
@@ -33,6 +47,13 @@ def pixel_conflicts(settings: Settings, document: Document) -> Iterator[str]:
 def idle_pixels(settings: Settings) -> Iterator[str]:
     """Sizes and beginnings that are legal and do nothing, or not what they seem to; one sentence each."""
     yield from _idle_sizes(settings)
+    augment = settings.augment
+    moving = ("scale", "translate", "degrees", "shear", "perspective", "mosaic")
+    if augment.border != "grey" and all(getattr(augment, name) == 0 for name in moving):
+        yield (
+            f"`augment.border: {augment.border}` acts on images that are not square only: nothing else shows a border "
+            f"with {', '.join(moving)} at 0."
+        )
     train, late = settings.train, settings.techniques.late
     if late is None:
         return

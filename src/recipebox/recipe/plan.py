@@ -270,6 +270,7 @@ def technique_order(settings: Settings) -> tuple[str, ...]:
     """The techniques in force, in the order they act: images, targets, then added losses, then weights."""
     techniques = settings.techniques
     present = {
+        "border": settings.augment.border != "grey",
         "progressive": techniques.progressive is not None,
         "late": techniques.late is not None,
         "sampling": techniques.sampling is not None,

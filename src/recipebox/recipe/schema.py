@@ -75,6 +75,9 @@ class Augment(Section):
     perspective: Annotated[float, Field(ge=0.0, le=0.001)] = 0.0
     flipud: Fraction = 0.0
     fliplr: Fraction = 0.5
+    border: Literal["grey", "reflect", "random"] = Field(
+        default="grey", description="What training views show around a zoomed-out image and in a mosaic's gaps."
+    )
 
 
 class Train(Section):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from recipebox.recipe.schema import Settings
 from recipebox.techniques.base import Technique
+from recipebox.techniques.border import BorderTechnique
 from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.ema import EmaTechnique
@@ -27,6 +28,8 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: Ru
     """
     wanted: dict[str, Technique] = {}
     techniques = settings.techniques
+    if settings.augment.border != "grey":
+        wanted["border"] = BorderTechnique(settings.augment.border)
     if techniques.progressive is not None:
         wanted["progressive"] = ProgressiveTechnique(techniques.progressive)
     if techniques.late is not None:

@@ -104,7 +104,7 @@ def _fit(trainer: Any, settings: Settings, weights: Path | None) -> None:
 def stock_arguments(settings: Settings, device: str, run: RunDir, weights: Path | None) -> dict[str, Any]:
     """Ultralytics' training arguments for these settings; what the recipe leaves open keeps Ultralytics' default."""
     train, model = settings.train, settings.model
-    arguments = train.model_dump(exclude_none=True) | settings.augment.model_dump()
+    arguments = train.model_dump(exclude_none=True) | settings.augment.model_dump(exclude={"border"})
     arguments |= {
         "task": "detect",
         "mode": "train",
