@@ -6,7 +6,7 @@ import pytest
 
 from recipebox.errors import PlanConflict, RecipeError
 from recipebox.recipe.describe import describe_plan
-from recipebox.recipe.load import load_recipe
+from recipebox.recipe.load import load_recipe, parse_set
 from recipebox.recipe.plan import make_plan, technique_order
 
 
@@ -68,6 +68,19 @@ def test_smoothing_in_words(planned):
     assert plan.warnings == ()
     assert "label smoothing 0.1 (spread), spur 0.05, down to 0, off for the last 2 epochs" in describe_plan(plan)
     assert technique_order(plan.settings) == ("label_smoothing", "ema")
+
+
+def test_a_class_is_set_by_its_name(write, machine, good):
+    asked = parse_set(
+        ["techniques.label_smoothing={epsilon: 0.1}", "techniques.label_smoothing.per_class.pin-hole=0.2"]
+    )
+    assert asked == {"techniques": {"label_smoothing": {"epsilon": 0.1, "per_class": {"pin-hole": 0.2}}}}
+    asked = parse_set(["techniques.class_weights.pos_weight.spur=2"])
+    plan = make_plan(load_recipe(write("one", good)), machine(), overrides=asked)
+    assert plan.settings.techniques.class_weights.pos_weight == {"spur": 2.0}
+    for wrong in ("techniques.label_smoothing.epsilon.spur=1", "techniques.label_smoothing.per_class.spur.x=1"):
+        with pytest.raises(RecipeError, match="is a value, not a section"):
+            parse_set([wrong])
 
 
 def test_weights_and_sampling_in_words(planned, write, machine, good):

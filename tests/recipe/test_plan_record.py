@@ -22,6 +22,10 @@ def any_settings(draw: st.DrawFn) -> Settings:
     )
     term = st.none() | st.builds(dict, weight=number, weight_end=st.none() | number)
     distillation = st.none() | st.builds(dict, teachers=st.just([{"recipe": "teacher"}]), logits=term, box=term)
+    names = st.dictionaries(words, number, max_size=2)
+    smoothing = st.none() | st.builds(dict, epsilon=number, per_class=names, form=st.sampled_from(["spread", "binary"]))
+    factor = st.floats(1e-9, 1e9)
+    weights = st.none() | st.builds(dict, pos_weight=factor | st.dictionaries(words, factor, max_size=2))
     return Settings.model_validate(
         {
             "data": {
@@ -39,7 +43,12 @@ def any_settings(draw: st.DrawFn) -> Settings:
                 "lr0": draw(st.none() | st.floats(1e-30, 1e30)),
                 "momentum": draw(number),
             },
-            "techniques": {"ema": ema, "distillation": draw(distillation)},
+            "techniques": {
+                "ema": ema,
+                "distillation": draw(distillation),
+                "label_smoothing": draw(smoothing),
+                "class_weights": draw(weights),
+            },
             "evaluate": {"compare": draw(st.lists(words, max_size=3))},
         }
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recipebox.errors import Problem, RecipeError
-from recipebox.recipe.problems import did_you_mean, dotted, keys_at, nearest, unknown_key, validated
+from recipebox.recipe.problems import did_you_mean, dotted, keys_at, nearest, takes_names, unknown_key, validated
 from recipebox.recipe.schema import Recipe, Settings
 from recipebox.recipe.yaml_nodes import (
     MAX_BYTES,
@@ -254,6 +254,8 @@ def _known_path(key: str) -> list[str]:
     path = key.split(".")
     for end in range(1, len(path) + 1):
         known = keys_at(tuple(path[: end - 1]))
+        if known is None and end == len(path) and takes_names(tuple(path[:-1])):
+            break
         if known is None:
             raise ValueError(f"`{dotted(tuple(path[: end - 1]))}` is a value, not a section")
         if path[end - 1] not in known:

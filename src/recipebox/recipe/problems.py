@@ -74,6 +74,12 @@ def keys_at(path: KeyPath, model: type[BaseModel] = Settings) -> tuple[str, ...]
     return tuple(section.model_fields) if section else None
 
 
+def takes_names(path: KeyPath, model: type[BaseModel] = Settings) -> bool:
+    """Whether the keys at `path` are names of the user's own, such as classes."""
+    info = _field(model, path)
+    return info is not None and _has_mapping(info.annotation)
+
+
 def unknown_key(path: KeyPath, model: type[BaseModel] = Settings) -> str:
     """What to say about a key that does not exist: the nearest one beside it, or the section it belongs to."""
     key = str(path[-1])
@@ -99,6 +105,12 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple):
         return next((found for found in map(_section, get_args(annotation)) if found), None)
     return None
+
+
+def _has_mapping(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return any(map(_has_mapping, get_args(annotation)))
+    return get_origin(annotation) is dict
 
 
 def _all_paths(model: type[BaseModel], path: KeyPath = ()) -> list[KeyPath]:
