@@ -20,7 +20,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train plan data evaluate export-onnx bench report recipes runs test test-full lint
+.PHONY: help setup train plan data prove evaluate export-onnx bench report recipes runs test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -36,6 +36,9 @@ train: $(READY) ## Train RECIPE (its teacher first), evaluate, export, bench and
 
 plan: $(READY) ## What `make train` would do here, without doing it
 	@$(CHOICES) $(BOX) plan "$$@" -- "$$RECIPE"
+
+prove: $(READY) ## What every lever of RECIPE changes in a few training steps; fails where one changes nothing
+	@$(CHOICES) $(BOX) prove "$$@" -- "$$RECIPE"
 
 data: $(READY) ## Prepare DATASET (FROM=archive or folder, where it cannot be fetched)
 	@$(BOX) data prepare $${FROM:+--from "$$FROM"} -- "$$DATASET"

@@ -119,6 +119,28 @@ def train(
 
 @app.command()
 @_verb
+def prove(
+    recipe: Recipe,
+    only: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Prove this lever only; repeatable.")] = None,
+    profile: Profile = None,
+    changes: Set = None,
+    device: Device = None,
+    trust_weights: Trust = False,
+    no_fetch: NoFetch = False,
+    as_json: Json = False,
+) -> Answer:
+    """Show for every lever of a recipe what a few training steps lose without it; exit code 3 where that is nothing."""
+    from recipebox.experiment.proof_text import proof_document, proof_text
+    from recipebox.experiment.prove import prove_job
+    from recipebox.supplies import Supplies
+
+    supply = Supplies(trust_weights=trust_weights, allow_fetch=not no_fetch)
+    proof = prove_job(recipe, supply, profile=profile, changes=changes or [], device=device, only=only or ())
+    return Answer(proof_document(proof), proof_text(proof), proof.exit_code)
+
+
+@app.command()
+@_verb
 def evaluate(
     run: Run,
     dataset: Annotated[str | None, typer.Option(help="Another data set with the same classes; writes nothing.")] = None,

@@ -284,7 +284,7 @@ def _new_run(plan: Plan, supplies: Supplies) -> RunDir:
     """A new run folder with plan and lock, or none at all."""
     from recipebox.recipe.plan import plan_to_yaml
 
-    lock = _lock(plan, supplies)
+    lock = plan_lock(plan, supplies)
     run = RunDir.create(plan.name)
     try:
         write_json(run.lock, lock)
@@ -295,7 +295,7 @@ def _new_run(plan: Plan, supplies: Supplies) -> RunDir:
     return run
 
 
-def _lock(plan: Plan, supplies: Supplies) -> dict[str, Any]:
+def plan_lock(plan: Plan, supplies: Supplies) -> dict[str, Any]:
     from recipebox.recipe.lock import make_lock
 
     settings = plan.settings
@@ -303,7 +303,7 @@ def _lock(plan: Plan, supplies: Supplies) -> dict[str, Any]:
         plan,
         data_sha256=supplies.detection_set(settings).sha256,
         weights_sha256=supplies.weights_sha256(settings),
-        teacher_locks=[_lock(teacher, supplies) for teacher in plan.teachers],
+        teacher_locks=[plan_lock(teacher, supplies) for teacher in plan.teachers],
     )
 
 
@@ -311,7 +311,7 @@ def _lock_differences(run: RunDir, plan: Plan, supplies: Supplies) -> list[str]:
     """In words, what is not as it was when the run was made."""
     from recipebox.recipe.lock import lock_difference
 
-    return lock_difference(read_lock(run), _lock(plan, supplies))
+    return lock_difference(read_lock(run), plan_lock(plan, supplies))
 
 
 def _unfinished_run(name: str) -> RunDir:

@@ -22,7 +22,7 @@ def recipes_table(rows: Sequence[dict[str, str]]) -> str:
     """For people."""
     if not rows:
         return "no recipes here: they are looked for in ./recipes"
-    return _table([("RECIPE", "PURPOSE"), *((row["name"], row["purpose"]) for row in rows)])
+    return plain_table([("RECIPE", "PURPOSE"), *((row["name"], row["purpose"]) for row in rows)])
 
 
 def list_runs() -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> str:
                 str(row.get("reason", "")).partition("\n")[0][:60],
             )
         )
-    return _table(lines)
+    return plain_table(lines)
 
 
 def accuracy_table(document: dict[str, Any]) -> str:
@@ -80,7 +80,7 @@ def accuracy_table(document: dict[str, Any]) -> str:
             (entry["name"], str(entry["instances"]), *(_number(entry.get(k), 3) for k in ("AP50", "AP50-95")), *counts)
         )
     whole = f"{dataset}: {test['images']} test images, mAP50 {_number(test.get('mAP50'), 3)}"
-    return f"{whole}, mAP50-95 {_number(test.get('mAP50-95'), 3)}\n{_table(rows)}"
+    return f"{whole}, mAP50-95 {_number(test.get('mAP50-95'), 3)}\n{plain_table(rows)}"
 
 
 def _purpose(path: Path) -> str:
@@ -122,7 +122,8 @@ def _number(value: Any, digits: int) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def plain_table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipebox.data.archive import file_sha256
 from recipebox.data.detection_set import DetectionSet
@@ -12,6 +12,9 @@ from recipebox.errors import RunError, TrainingFailed, storage_errors
 from recipebox.recipe.plan import Plan, technique_order
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
+
+if TYPE_CHECKING:
+    from recipebox.train.trainer import RecipeTrainer
 
 
 def train(
@@ -35,20 +38,12 @@ def train(
         WeightsError: no network can be built from the initial weights.
         RunError: the run is spoiled and cannot be continued.
     """
-    from recipebox.techniques.build import build_techniques
-    from recipebox.train.trainer import RecipeTrainer
-
     settings = plan.settings
-    techniques = build_techniques(settings, technique_order(settings), teacher_run)
-    arguments = stock_arguments(settings, plan.device, run, weights)
-    for technique in techniques:
-        arguments |= technique.train_args()
-    with storage_errors(run.root):
-        trainer = RecipeTrainer(arguments, run, detection_set, techniques, resume=resume)
+    trainer = make_trainer(plan, run, detection_set, weights=weights, teacher_run=teacher_run, resume=resume)
     resumed_from = trainer.telemetry.epochs[-1]["epoch"] if trainer.telemetry.epochs else 0
     if resumed_from < settings.train.epochs:
         _fit(trainer, settings, weights)
-    for technique in techniques:
+    for technique in trainer.techniques:
         technique.after_train(run)
     for path in (run.best, run.last):
         if not path.is_file():
@@ -80,6 +75,33 @@ def train(
     }
     write_json(run.result("train"), document)
     return document
+
+
+def make_trainer(
+    plan: Plan,
+    run: RunDir,
+    detection_set: DetectionSet,
+    *,
+    weights: Path | None,
+    teacher_run: RunDir | None,
+    resume: bool = False,
+    kind: type[RecipeTrainer] | None = None,
+) -> RecipeTrainer:
+    """The trainer of a plan with its techniques, ready to `train()`. Arguments and errors as in `train`.
+
+    Args:
+        kind: a trainer that watches what this one does (`experiment/trace.py`).
+    """
+    from recipebox.techniques.build import build_techniques
+    from recipebox.train.trainer import RecipeTrainer
+
+    settings = plan.settings
+    techniques = build_techniques(settings, technique_order(settings), teacher_run)
+    arguments = stock_arguments(settings, plan.device, run, weights)
+    for technique in techniques:
+        arguments |= technique.train_args()
+    with storage_errors(run.root):
+        return (kind or RecipeTrainer)(arguments, run, detection_set, techniques, resume=resume)
 
 
 def _fit(trainer: Any, settings: Settings, weights: Path | None) -> None:

@@ -1,0 +1,1 @@
+"""Proving that levers act, and comparing their settings over seeds."""

@@ -1,0 +1,87 @@
+"""The levers on what the images of a batch look like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from recipebox.experiment import signs
+from recipebox.experiment.lever import Course, Entry, Lever
+from recipebox.recipe.schema import Augment, Train
+
+
+def _close_mosaic(course: Course) -> Lever | None:
+    train, augment, stock = course.settings.train, course.settings.augment, Train.model_fields["close_mosaic"].default
+    if train.close_mosaic == stock or not any((augment.mosaic, augment.mixup, augment.cutmix)):
+        return None
+    ours, theirs = course.close_from, max(train.epochs - stock, 0)
+    epoch = max(max(ours, theirs) - 1, 0)
+    idle = "mosaic is closed all the time, with it and without" if ours == theirs else None
+    words = "an epoch in which mosaic is " + ("open instead of closed" if ours > theirs else "closed instead of open")
+    zero = {"train.close_mosaic": stock}
+    return Lever("train.close_mosaic", zero, course.views(epoch), words, signs.images_change(), idle)
+
+
+_MIXING = ("mosaic", "mixup", "cutmix")
+_COLOUR = ("hsv_h", "hsv_s")
+_PIXELS_ONLY = (*_COLOUR, "hsv_v")
+
+
+def _augment(key: str, course: Course) -> Lever | None:
+    value, stock = getattr(course.settings.augment, key), Augment.model_fields[key].default
+    if value == stock or (key in _COLOUR and value == 0):
+        return None  # colours that are not varied: on grey images, the usual reason, nobody can tell
+    window, idle = course.views(), None
+    if key in _MIXING:
+        late = course.settings.techniques.late
+        begins = (late.begins() if late else {}).get(key, 1) - 1
+        window = course.views(max(window.epoch, begins))
+        idle = "it is closed with mosaic, all the time" if window.epoch >= course.close_from else None
+    # A mirrored border shows defects again, and they get boxes.
+    pixels = key in _PIXELS_ONLY or value == "random"
+    lever = Lever(
+        f"augment.{key}",
+        {f"augment.{key}": stock},
+        window,
+        "other pixels, the same boxes" if pixels else "other images",
+        signs.pixels_change() if pixels else signs.images_change(),
+        idle,
+    )
+    return replace(lever, hint="grey images have no colour to vary") if key in _COLOUR else lever
+
+
+def _late(course: Course) -> Lever | None:
+    late = course.settings.techniques.late
+    if late is None:
+        return None
+    # An augmentation that has not begun yet, in an epoch in which it would not be closed anyway.
+    waiting = {
+        name: begins
+        for name, begins in late.begins().items()
+        if begins > 1 and course.close_from > 0 and getattr(course.settings.augment, name)
+    }
+    words = f"epoch 1 without {', '.join(waiting)}"
+    idle = None if waiting else "what begins late has a gain of 0, begins at once or is closed before"
+    zero = {"techniques.late": None}
+    return Lever("techniques.late", zero, course.views(0), words, signs.images_change(), idle)
+
+
+def _progressive(course: Course) -> Lever | None:
+    progressive, train = course.settings.techniques.progressive, course.settings.train
+    if progressive is None:
+        return None
+    sizes = [progressive.imgsz_of(epoch + 1, train.imgsz) for epoch in range(train.epochs)]
+    epoch = next((epoch for epoch, size in enumerate(sizes) if size != train.imgsz), None)
+    at = epoch or 0
+    idle = "every epoch has the deployed size" if epoch is None else None
+    words = f"images of {sizes[at]} px in epoch {at + 1}, not {train.imgsz}"
+    sign = signs.sides_are(sizes[at], train.imgsz)
+    return Lever("techniques.progressive", {"techniques.progressive": None}, course.views(at), words, sign, idle)
+
+
+IMAGE_LEVERS: dict[str, Entry] = {
+    "techniques.progressive": _progressive,
+    "techniques.late": _late,
+    "train.close_mosaic": _close_mosaic,
+    **{f"augment.{key}": partial(_augment, key) for key in Augment.model_fields},
+}

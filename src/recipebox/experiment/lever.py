@@ -1,0 +1,88 @@
+"""What a lever is, and where in a run it is looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipebox.experiment.signs import Sign
+from recipebox.experiment.trace import Window
+from recipebox.recipe.estimate import accumulated_batches, optimizer_steps
+from recipebox.recipe.schema import Settings
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A lever that a recipe pulls.
+
+    Attributes:
+        key: as in the recipe.
+        zero: dotted setting -> its value without the lever (None: absent).
+        window: a part of the run in which it is active.
+        expects: what should happen, in words.
+        sign: whether it did.
+        idle: why it is never active in this run; nothing needs to be tried then.
+        hint: what may be the matter where nothing changes.
+    """
+
+    key: str
+    zero: Mapping[str, Any]
+    window: Window
+    expects: str
+    sign: Sign
+    idle: str | None = None
+    hint: str = "the setting is lost on its way, or what should act on it is never asked"
+
+
+@dataclass(frozen=True)
+class Course:
+    """A run's course: what happens at which epoch.
+
+    Args:
+        batches: of an epoch.
+        class_boxes: training boxes of each class.
+    """
+
+    settings: Settings
+    batches: int
+    class_boxes: tuple[int, ...] = ()
+
+    @property
+    def warm_epochs(self) -> float:
+        train = self.settings.train
+        return min(train.warmup_epochs, max(train.epochs - 1, 0))
+
+    @property
+    def settled(self) -> int:
+        """The first epoch in which the warm-up is over and schedules have left their first value."""
+        return min(max(math.ceil(self.warm_epochs), 1), self.settings.train.epochs - 1)
+
+    @property
+    def close_from(self) -> int:
+        """The first epoch without mosaic."""
+        train = self.settings.train
+        return max(train.epochs - train.close_mosaic, 0)
+
+    @property
+    def accumulate(self) -> int:
+        return accumulated_batches(self.settings.train.batch, self.settings.train.nbs)
+
+    def steps(self, epoch: int | None = None) -> Window:
+        """Two optimizer steps."""
+        return Window(self.settled if epoch is None else epoch, batches=2 * self.accumulate)
+
+    def views(self, epoch: int | None = None) -> Window:
+        """All images of an epoch, at most 256; by default one in which mosaic is not closed, where there is one."""
+        open_epoch = max(min(self.settled, self.close_from - 1), 0)
+        count = min(self.batches * self.settings.train.batch, 256)
+        return Window(open_epoch if epoch is None else epoch, views=count)
+
+    def updates(self, epoch: int) -> int:
+        """Optimizer steps made before an epoch."""
+        train = self.settings.train
+        return optimizer_steps(self.batches, epoch, train.batch, train.nbs, train.warmup_epochs) if epoch else 0
+
+
+Entry = Callable[[Course], Lever | None]

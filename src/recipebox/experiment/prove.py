@@ -1,0 +1,153 @@
+"""`recipebox prove`: for every lever of a recipe, what changes without it. docs/proof.md says what counts."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from recipebox.data.balance import class_counts
+from recipebox.data.detection_set import DetectionSet
+from recipebox.endings import signals_interrupt
+from recipebox.errors import BadInput
+from recipebox.experiment.effect import Difference, compare
+from recipebox.experiment.lever import Lever
+from recipebox.experiment.levers import levers, without
+from recipebox.experiment.teachers import Teaching, teaching
+from recipebox.experiment.trace import Trace, Window, trace
+from recipebox.progress import track
+from recipebox.recipe.load import load_recipe, parse_set
+from recipebox.recipe.plan import Plan
+from recipebox.recipe.schema import Settings
+from recipebox.supplies import Supplies, probe, settled_plan
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a lever did.
+
+    Attributes:
+        difference: of the run with it from the run without; None where it was not tried.
+        noise: of a second run with it from the first.
+        why: in words, why it has no effect; None where it acts.
+    """
+
+    lever: Lever
+    difference: Difference | None
+    noise: Difference | None
+    why: str | None
+
+    @property
+    def acts(self) -> bool:
+        return self.why is None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A recipe's levers, each with its effect."""
+
+    plan: Plan
+    teachers: tuple[str, ...]
+    effects: tuple[Effect, ...]
+    seconds: float
+
+    @property
+    def dead(self) -> tuple[Effect, ...]:
+        return tuple(effect for effect in self.effects if not effect.acts)
+
+    @property
+    def exit_code(self) -> int:
+        """3, as CheckFailed, where a lever has no effect."""
+        return 3 if self.dead else 0
+
+
+def prove_job(
+    recipe: str,
+    supplies: Supplies,
+    *,
+    profile: str | None,
+    changes: list[str],
+    device: str | None,
+    only: Sequence[str] = (),
+) -> Proof:
+    """Plan a recipe and prove its levers. Nothing is left behind.
+
+    Args:
+        only: keys of levers to prove; all where it is empty.
+
+    Raises:
+        BadInput: the recipe cannot be planned, or `only` names no lever of it.
+        TrainingFailed: a step could not be made.
+    """
+    overrides = parse_set(changes)
+    with signals_interrupt():
+        plan = settled_plan(load_recipe(recipe), probe(device), supplies, profile, overrides)
+        return prove(plan, supplies, only=only)
+
+
+def prove(plan: Plan, supplies: Supplies, *, only: Sequence[str] = ()) -> Proof:
+    """Prove the levers of a plan; arguments and errors as in `prove_job`."""
+    began = time.monotonic()
+    detection_set = supplies.detection_set(plan.settings)
+    boxes = tuple(int(count) for count in class_counts(detection_set.train, len(detection_set.names)))
+    pulled = _chosen(levers(plan.settings, _batches(plan.settings, detection_set), boxes), only)
+    with tempfile.TemporaryDirectory(prefix="recipebox-prove-") as folder:
+        taught = teaching(plan, supplies, Path(folder))
+        tracer = Tracer(plan, detection_set, supplies.weights(plan.settings), taught)
+        effects = tuple(tracer.effect(lever) for lever in track(pulled, f"proving {plan.name}"))
+    return Proof(plan, taught.words, effects, time.monotonic() - began)
+
+
+class Tracer:
+    """Traces one plan with and without its levers; what two levers need alike is traced once."""
+
+    def __init__(self, plan: Plan, detection_set: DetectionSet, weights: Path | None, taught: Teaching) -> None:
+        self._plan, self._set, self._weights, self._taught = plan, detection_set, weights, taught
+        self._known: dict[Window, tuple[Trace, Difference]] = {}
+
+    def effect(self, lever: Lever) -> Effect:
+        """Trace the lever's window with it, with it again, and without it."""
+        if lever.idle is not None:
+            return Effect(lever, None, None, f"it is never active: {lever.idle}")
+        settings = without(self._plan.settings, lever)
+        if settings == self._plan.settings:
+            return Effect(lever, None, None, "the recipe sets it to the very value that it has without it")
+        on, noise = self._with(lever.window)
+        off = self._trace(settings, lever.window)
+        difference = compare(on, off)
+        return Effect(lever, difference, noise, _why(lever, on, off, difference, noise))
+
+    def _with(self, window: Window) -> tuple[Trace, Difference]:
+        if window not in self._known:
+            on = self._trace(self._plan.settings, window)
+            self._known[window] = on, compare(self._trace(self._plan.settings, window), on)
+        return self._known[window]
+
+    def _trace(self, settings: Settings, window: Window) -> Trace:
+        plan = replace(self._plan, settings=settings)
+        run = self._taught.run if settings.techniques.distillation is not None else None
+        return trace(plan, window, self._set, weights=self._weights, teacher_run=run)
+
+
+def _why(lever: Lever, on: Trace, off: Trace, difference: Difference, noise: Difference) -> str | None:
+    if not any(difference.quantities().values()):
+        return f"nothing changes at all: {lever.hint}"
+    if not difference.above(noise):
+        return "what changes is no more than between two runs of the same setting"
+    return lever.sign(on, off)
+
+
+def _batches(settings: Settings, detection_set: DetectionSet) -> int:
+    return -(-len(detection_set.train) // min(settings.train.batch, len(detection_set.train)))
+
+
+def _chosen(pulled: list[Lever], only: Sequence[str]) -> list[Lever]:
+    known = [lever.key for lever in pulled]
+    unknown = [key for key in only if key not in known]
+    if unknown:
+        raise BadInput(
+            f"no lever of this recipe: {', '.join(unknown)}. It pulls {', '.join(known) or 'none: it is stock'}."
+        )
+    return [lever for lever in pulled if not only or lever.key in only]

@@ -1,0 +1,197 @@
+"""Which way a lever should move things. A sign looks at the trace with the lever and at the one without it, and returns
+None where all is as it should be, else in words what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from recipebox.experiment.effect import compare
+from recipebox.experiment.trace import Trace
+
+Sign = Callable[[Trace, Trace], str | None]
+
+_CLOSE = 1e-3
+
+
+def term_is_added(term: str) -> Sign:
+    """The training loss has one term more, and it is positive."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        values = [losses.get(term, 0.0) for losses in on.losses]
+        if not all(value > 0 for value in values):
+            return f"there is no positive `{term}` in the training loss: its criterion does not act"
+        if any(losses.get(term) for losses in off.losses):
+            return f"`{term}` is there without it, too"
+        return None if compare(on, off).gradient > 0 else f"`{term}` is shown, and the gradient does not feel it"
+
+    return sign
+
+
+def term_changes(term: str, words: str) -> Sign:
+    """On the first batch, where the weights are still the same, one loss term is another and the rest are not."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        ours, theirs = on.losses[0], off.losses[0]
+        if ours.get(term) == theirs.get(term):
+            return f"`{term}` of the first batch is the same with and without it: {words}"
+        others = [key for key in theirs if key != term and ours.get(key) != theirs[key]]
+        return f"it should change `{term}` alone, and changes {', '.join(others)} too" if others else None
+
+    return sign
+
+
+def term_scales(term: str, factor: float) -> Sign:
+    """On the first batch one loss term is `factor` times what it is without the lever."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        if term not in on.losses[0]:
+            return f"this network has no `{term}`"
+        ours, theirs = on.losses[0][term], off.losses[0][term]
+        if abs(ours - factor * theirs) <= _CLOSE * abs(factor * theirs):
+            return None
+        return f"`{term}` should be {factor:.4g} times what it is without it, and is {ours / theirs:.4g} times"
+
+    return sign
+
+
+def average_lags(more: bool) -> Sign:
+    """The average ends farther from the live weights (`more`), or nearer to them."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        if on.lag == off.lag:
+            return "the average is as far from the live weights as without it: nobody uses its decay"
+        if (on.lag > off.lag) != more:
+            return f"the average should be {'farther from' if more else 'nearer to'} the live weights, and is not"
+        return None
+
+    return sign
+
+
+def only_the_step() -> Sign:
+    """The same losses and gradient at first, and another step from them."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        difference = compare(on, off)
+        if on.losses[0] != off.losses[0] or difference.gradient:
+            return "it should change the step only, and the first loss or gradient is another"
+        return None if difference.weights > 0 else "the weights are the same with and without it"
+
+    return sign
+
+
+def clips_at(largest: float | None, stock: float = 10.0) -> Sign:
+    """The optimizer is given no gradient longer than `largest` (None: as long as it is), and that matters."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        norms = on.gradient_norms
+        if not norms:
+            return "no optimizer step was made"
+        for norm, given in zip(norms, on.step_norms, strict=True):
+            allowed = norm if largest is None else min(norm, largest)
+            if abs(given - allowed) > _CLOSE * allowed:
+                return f"a gradient of norm {norm:.3g} reaches the optimizer with norm {given:.3g}, not {allowed:.3g}"
+        bites_from = stock if largest is None else min(largest, stock)
+        if max(norms) <= bites_from:
+            return f"it does not bite here: no gradient is longer than {bites_from:g} (largest {max(norms):.3g})"
+        return None
+
+    return sign
+
+
+def rates_scale(factor: float) -> Sign:
+    """Every learning rate is `factor` times what it is without the lever."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        for ours, theirs in zip(on.rates, off.rates, strict=True):
+            for x, y in zip(ours, theirs, strict=True):
+                if abs(x - factor * y) > _CLOSE * abs(factor * y):
+                    return f"learning rates should be {factor:.4g} times those without it: {x:.4g} against {y:.4g}"
+        return None
+
+    return sign
+
+
+def rate_moves(more: bool, choose: Callable[[tuple[float, ...]], float] = max) -> Sign:
+    """The learning rate (of the parameter group that `choose` takes) is higher (`more`) or lower on the way."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        ours, theirs = (sum(choose(rates) for rates in trace.rates) for trace in (on, off))
+        if ours == theirs:
+            return "the learning rate is the same with and without it"
+        return None if (ours > theirs) == more else f"the learning rate should be {'higher' if more else 'lower'}"
+
+    return sign
+
+
+def steps_change(more: bool) -> Sign:
+    """The same batches give more (`more`) or fewer optimizer steps."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        ours, theirs = len(on.step_norms), len(off.step_norms)
+        if (ours > theirs) == more and ours != theirs:
+            return None
+        return f"{ours} optimizer steps on the same batches, against {theirs} without it"
+
+    return sign
+
+
+def rare_pull_more(boxes: Sequence[int]) -> Sign:
+    """The biases of rarer classes get a larger gradient than without, beside those of more frequent ones.
+
+    A class's weight multiplies its part of the class loss, and of all gradients only that of the class biases belongs
+    to one class alone: with the lever over without it, it is the weight.
+    """
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        if on.class_gradient is None or off.class_gradient is None:
+            return "the class biases have no gradient"
+        ratio = (on.class_gradient.abs().sum(0) / off.class_gradient.abs().sum(0).clamp(min=1e-30)).tolist()
+        ranked = [weight for count, weight in sorted(zip(boxes, ratio, strict=True)) if count]
+        if all(x >= y * (1 - _CLOSE) for x, y in pairwise(ranked)) and ranked[0] > ranked[-1] * (1 + _CLOSE):
+            return None
+        shown = ", ".join(f"{weight:.3g}" for weight in ranked)
+        return f"the gradient of the rarest to the most frequent class is {shown} times that without it: it should fall"
+
+    return sign
+
+
+def order_changes() -> Sign:
+    """Other images, or in another order."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        ours, theirs = ([view.file for view in trace.views] for trace in (on, off))
+        return None if ours != theirs else "the same images come in the same order with and without it"
+
+    return sign
+
+
+def images_change() -> Sign:
+    """The batches are others."""
+    return lambda on, off: None if on.views != off.views else "every image is the same with and without it"
+
+
+def pixels_change() -> Sign:
+    """The same images with the same boxes look otherwise."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        pairs = list(zip(on.views, off.views, strict=True))
+        if all(a.pixels == b.pixels for a, b in pairs):
+            return "every pixel is the same with and without it"
+        if any((a.file, a.labels) != (b.file, b.labels) for a, b in pairs):
+            return "it should change pixels only, and changes boxes or the order too"
+        return None
+
+    return sign
+
+
+def sides_are(ours: int, theirs: int) -> Sign:
+    """Every image is `ours` pixels wide with the lever and `theirs` without."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        found = [sorted({view.side for view in trace.views}) for trace in (on, off)]
+        if found == [[ours], [theirs]]:
+            return None
+        return f"images should be {ours} px wide, {theirs} without it, and are {found[0]} and {found[1]}"
+
+    return sign

@@ -1,0 +1,85 @@
+"""Teachers for a proof: finished runs where there are some, else the teacher's network as it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipebox.data.archive import file_sha256
+from recipebox.experiment.trace import WatchedTrainer, Window
+from recipebox.job import plan_lock
+from recipebox.recipe.lock import lock_digest
+from recipebox.recipe.plan import Plan
+from recipebox.recipe.technique_sections import Techniques
+from recipebox.run_dir import RunDir, write_json
+from recipebox.supplies import Supplies
+from recipebox.teachers import finished_teacher, runs_with_lock
+from recipebox.train.run import make_trainer
+from recipebox.train.weights_file import shippable
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The teacher's run, and in words what it is."""
+
+    run: RunDir | None
+    words: tuple[str, ...]
+
+
+def teaching(plan: Plan, supplies: Supplies, folder: Path) -> Teaching:
+    """A teacher for each of the plan's; what has to be made for the purpose is made in `folder`.
+
+    The proof is of the lever's action, not of its worth, so an untrained teacher serves where no trained one is.
+    """
+    if not plan.teachers:
+        return Teaching(None, ())
+    (teacher,) = plan.teachers
+    found = runs_with_lock(teacher.name, lock_digest(plan_lock(teacher, supplies)))
+    run = finished_teacher([run for run in found if run.state()[0] == "finished"])
+    if run is not None:
+        return Teaching(run, (f"teacher {teacher.name}: {run.root}",))
+    words = (
+        f"teacher {teacher.name}: no finished run, so its network as it begins ({teacher.settings.model.weights}), its "
+        "head moved off indifference; what is proven is that the levers act, not what they are worth"
+    )
+    return Teaching(untrained(teacher, supplies, folder), (words,))
+
+
+def untrained(teacher: Plan, supplies: Supplies, folder: Path) -> RunDir:
+    """A run folder with the weights that the teacher's training would begin with.
+
+    A drawn network is drawn from another seed than the student's, and its head is given opinions: one that was never
+    trained is sure of nothing, and says of every edge what a drawn student says, so there would be nothing to learn.
+    """
+    settings = teacher.settings
+    train = settings.train.model_copy(update={"seed": settings.train.seed + 1})
+    bare = replace(teacher, settings=settings.model_copy(update={"techniques": Techniques(), "train": train}))
+    run = RunDir.create(teacher.name, folder)
+    trainer = make_trainer(
+        bare,
+        run,
+        supplies.detection_set(settings),
+        weights=supplies.weights(settings),
+        teacher_run=None,
+        kind=WatchedTrainer,
+    )
+    assert isinstance(trainer, WatchedTrainer)
+    trainer.watch(Window(epoch=0))
+    _give_opinions(trainer.ema.ema, train.seed)
+    torch.save(shippable(trainer.ema.ema, trainer.args), run.best)
+    write_json(run.result("train"), {"schema": 1, "weights": {"best": {"sha256": file_sha256(run.best)}}})
+    return run
+
+
+def _give_opinions(model: Any, seed: int) -> None:
+    """Let a head that was never trained on these classes say something: about one score in eight above a half, and
+    edges that are surer of some distances than of others."""
+    source = torch.Generator().manual_seed(seed)
+    for name, value in model.model[-1].named_parameters():
+        if not name.endswith("2.bias"):  # the last layer of each branch and level
+            continue
+        drawn = torch.randn(value.shape, generator=source).to(value.device)
+        value.data = drawn - 1.2 if "cv3" in name else value.data + drawn

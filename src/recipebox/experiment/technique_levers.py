@@ -1,0 +1,122 @@
+"""The levers of a recipe's `techniques`."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Literal
+
+from recipebox.experiment import signs
+from recipebox.experiment.lever import Course, Entry, Lever
+from recipebox.recipe.estimate import ema_decay
+from recipebox.recipe.technique_sections import Ema
+
+
+def _ema(course: Course) -> Lever | None:
+    ema = course.settings.techniques.ema
+    window = course.steps()
+    first = course.updates(window.epoch) + 1
+    ours, stock = (math.prod(_decay(each, n) for n in (first, first + 1)) for each in (ema, None))
+    if ema is None or (ours == stock and ema and ema.evaluate_both):
+        return None
+    way = "farther from" if ours > stock else "nearer to"
+    return Lever(
+        "techniques.ema",
+        {"techniques.ema": None},
+        window,
+        f"the average ends {way} the live weights: two steps leave {ours:.3g} of it, not {stock:.3g}",
+        signs.average_lags(more=ours > stock),
+        "its decay is Ultralytics' own" if ours == stock else None,
+    )
+
+
+def _decay(ema: Ema | Literal[False] | None, step: int) -> float:
+    """What optimizer step `step` (from 1) leaves of the average."""
+    return 1.0 if ema and step % ema.every else ema_decay(ema, step)
+
+
+def _distillation(part: str, course: Course) -> Lever | None:
+    distillation = course.settings.techniques.distillation
+    term = None if distillation is None else getattr(distillation, part)
+    if distillation is None or term is None:
+        return None
+    others = [name for name in DISTILLATION_TERMS if name != part and getattr(distillation, name) is not None]
+    # A teacher without any term is refused: the last one takes the teacher with it.
+    zero = f"techniques.distillation.{part}" if others else "techniques.distillation"
+    idle = "its weight is 0 from beginning to end" if term.weight == 0 and not term.weight_end else None
+    # A weight that begins or ends at 0 is somewhere between there at most epochs.
+    epoch = course.settled if term.weight_end != 0 else min(course.settled, course.settings.train.epochs // 2)
+    return Lever(
+        f"techniques.distillation.{part}",
+        {zero: None},
+        course.steps(epoch),
+        f"adds a positive kd_{part}_loss that the gradient feels",
+        signs.term_is_added(f"kd_{part}_loss"),
+        idle,
+    )
+
+
+DISTILLATION_TERMS = ("logits", "box")
+
+
+def _label_smoothing(course: Course) -> Lever | None:
+    smoothing = course.settings.techniques.label_smoothing
+    if smoothing is None:
+        return None
+    active = course.settings.train.epochs - smoothing.off_last
+    idle = None
+    if not any((smoothing.epsilon, *smoothing.per_class.values())):
+        idle = "epsilon is 0"
+    elif active <= 0:
+        idle = "it is off in every epoch"
+    return Lever(
+        "techniques.label_smoothing",
+        {"techniques.label_smoothing": None},
+        course.steps(max(min(course.settled, active - 1), 0)),
+        "another class loss on the same batch; box and dfl stay",
+        signs.term_changes("cls_loss", "its targets are not smoothed"),
+        idle,
+    )
+
+
+def _class_weights(course: Course) -> Lever | None:
+    techniques = course.settings.techniques
+    weights = techniques.class_weights
+    if weights is None:
+        return None
+    idle = None
+    if weights.pos_weight is None and len({count for count in course.class_boxes if count}) == 1:
+        idle = "every class has as many boxes"
+    words, sign = "another class loss on the same batch; box and dfl stay", signs.term_changes("cls_loss", "no weights")
+    if weights.by and weights.pos_weight is None and techniques.distillation is None:
+        words, sign = "a larger share of the class gradient for rarer classes", signs.rare_pull_more(course.class_boxes)
+    return Lever("techniques.class_weights", {"techniques.class_weights": None}, course.steps(), words, sign, idle)
+
+
+def _sampling(course: Course) -> Lever | None:
+    if course.settings.techniques.sampling is None:
+        return None
+    words, zero = "other images in the epoch, or in another order", {"techniques.sampling": None}
+    return Lever("techniques.sampling", zero, course.views(), words, signs.order_changes())
+
+
+def _clipping(course: Course) -> Lever | None:
+    clipping = course.settings.techniques.clipping
+    if clipping is None:
+        return None
+    largest = clipping.max_norm or None
+    words = f"no step from a gradient longer than {largest:g}" if largest else "steps from gradients longer than 10"
+    zero = {"techniques.clipping": None}
+    idle = "it is Ultralytics' own" if largest == 10 else None
+    return Lever("techniques.clipping", zero, course.steps(), words, signs.clips_at(largest), idle)
+
+
+TECHNIQUE_LEVERS: dict[str, Entry] = {
+    "techniques.label_smoothing": _label_smoothing,
+    "techniques.class_weights": _class_weights,
+    "techniques.sampling": _sampling,
+    "techniques.distillation.logits": partial(_distillation, "logits"),
+    "techniques.distillation.box": partial(_distillation, "box"),
+    "techniques.clipping": _clipping,
+    "techniques.ema": _ema,
+}

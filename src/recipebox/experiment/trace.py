@@ -1,0 +1,269 @@
+"""A few steps of the real trainer from any epoch of a run, and everything that they changed.
+
+The trainer is `RecipeTrainer` with the plan's own techniques, data and arguments; `WatchedTrainer` only puts it where a
+resumed run would stand at that epoch, notes what happens, and ends it. Validation and files are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipebox.data.detection_set import DetectionSet
+from recipebox.recipe.estimate import optimizer_steps
+from recipebox.recipe.plan import Plan
+from recipebox.run_dir import RunDir
+from recipebox.train.checkpoint import restore, training_state
+from recipebox.train.run import make_trainer
+from recipebox.train.trainer import RecipeTrainer
+from recipebox.train.weights_file import ADDED
+
+_CLASS_BIAS = re.compile(r"cv3\.\d+\.2\.bias$")
+"""The last layer of the class branch at each level, in the heads of YOLOv8, YOLO11 and YOLO26."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What part of a run to trace.
+
+    Attributes:
+        epoch: the first one, from 0.
+        batches: batches to train on; 0 only looks at views.
+        epoch_batches: batches after which an epoch is cut short; None lets it run to its end.
+        epoch_ends: ends of epochs to live through, whatever `batches` says.
+        views: training views to look at, where `batches` is 0.
+    """
+
+    epoch: int
+    batches: int = 0
+    epoch_batches: int | None = None
+    epoch_ends: int = 0
+    views: int = 0
+
+
+@dataclass(frozen=True)
+class View:
+    """One image of a batch. `labels` and `pixels` are digests."""
+
+    file: str
+    side: int
+    pixels: bytes
+    labels: bytes
+
+
+@dataclass
+class Trace:
+    """What happened in a window.
+
+    Attributes:
+        views: the images of all batches, in order.
+        losses: the loss terms of each batch, per image.
+        numbers: what was put into the telemetry at each batch.
+        rates: the learning rates of the parameter groups at each batch.
+        gradient: of the first optimizer step, before clipping, (parameters,).
+        class_gradient: that of the biases of the class outputs, (levels, nc).
+        gradient_norms: at each optimizer step, before clipping.
+        step_norms: of the gradients that the optimizer was given.
+        started, weights, average: the student's floating values (weights and batch norm statistics) before, after, and
+            averaged, (values,); what a technique added to the network is left out.
+    """
+
+    views: list[View] = field(default_factory=list)
+    losses: list[dict[str, float]] = field(default_factory=list)
+    numbers: list[dict[str, float]] = field(default_factory=list)
+    rates: list[tuple[float, ...]] = field(default_factory=list)
+    gradient: torch.Tensor | None = None
+    class_gradient: torch.Tensor | None = None
+    gradient_norms: list[float] = field(default_factory=list)
+    step_norms: list[float] = field(default_factory=list)
+    started: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    average: torch.Tensor | None = None
+
+    @property
+    def lag(self) -> float:
+        """How far the average is from the live weights."""
+        return _distance(self.average, self.weights)
+
+    @property
+    def moved(self) -> float:
+        """How far the weights went."""
+        return _distance(self.weights, self.started)
+
+
+def trace(
+    plan: Plan, window: Window, detection_set: DetectionSet, *, weights: Path | None, teacher_run: RunDir | None
+) -> Trace:
+    """Run the window's part of the plan's training in a temporary folder.
+
+    Args:
+        weights, teacher_run: as for `train.run.train`.
+
+    Raises:
+        TrainingFailed, WeightsError, PlanConflict: as in training.
+    """
+    settings = plan.settings
+    # Loader processes change no batch and would cost more than they help here.
+    plan = replace(
+        plan, settings=settings.model_copy(update={"train": settings.train.model_copy(update={"workers": 0})})
+    )
+    with tempfile.TemporaryDirectory(prefix="recipebox-prove-") as folder:
+        run = RunDir.create(plan.name, Path(folder))
+        trainer = make_trainer(plan, run, detection_set, weights=weights, teacher_run=teacher_run, kind=WatchedTrainer)
+        assert isinstance(trainer, WatchedTrainer)
+        return trainer.watch(window)
+
+
+class _Enough(Exception):
+    """The window is over."""
+
+
+class WatchedTrainer(RecipeTrainer):
+    """Trains a window and notes what happens."""
+
+    train_loader: Any
+
+    def watch(self, window: Window) -> Trace:
+        self._window, self._trace, self._ends = window, Trace(), 0
+        try:
+            self.train()
+        except _Enough:
+            pass
+        finally:
+            self.train_loader.close()
+        if window.batches:
+            self._trace.weights, self._trace.average = _values(self.model), _values(self.ema.ema)
+        return self._trace
+
+    # -- where it begins -----------------------------------------------------------------------------------------
+
+    def _on_pretrain_routine_end(self) -> None:
+        super()._on_pretrain_routine_end()
+        epoch, args, batches = self._window.epoch, self.args, len(self.train_loader)
+        if epoch:
+            done = optimizer_steps(batches, epoch, int(args.batch), int(args.nbs), float(args.warmup_epochs))
+            self.epoch = epoch - 1
+            state = training_state(self)
+            state |= {"step": epoch * batches, "optimizer_steps": done, "ema_updates": done}
+            state["criterion_updates"] = state["criterion_updates"] and epoch
+            restore(self, state)
+        if self._window.epoch_batches is not None:
+            self.train_loader = _Shortened(self.train_loader, self._window.epoch_batches)
+        self._trace.started = _values(self.model)
+        self.optimizer.register_step_pre_hook(self._note_step)
+
+    def _on_train_start(self) -> None:
+        self._progress: Any = _NoProgress()
+
+    def _on_train_epoch_start(self) -> None:
+        super()._on_train_epoch_start()
+        if not self._window.batches:
+            while len(self._trace.views) < self._window.views:
+                for batch in self.train_loader:
+                    self._note_views(batch)
+                    if len(self._trace.views) >= self._window.views:
+                        break
+                break
+            raise _Enough
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.model.training:
+            self._note_views(batch)
+        return super().preprocess_batch(batch)
+
+    def _note_views(self, batch: dict[str, Any]) -> None:
+        for place, (file, image) in enumerate(zip(batch["im_file"], batch["img"], strict=True)):
+            here = batch["batch_idx"] == place
+            labels = torch.cat([batch["cls"][here].float(), batch["bboxes"][here].float()], 1)
+            self._trace.views.append(View(Path(file).name, image.shape[-1], _digest(image), _digest(labels)))
+
+    def optimizer_step(self) -> None:
+        if self._trace.gradient is None and self.pending + 1 >= self._accumulate:
+            scale = float(self.scaler.get_scale())
+            own = [(n, p.grad.float().cpu() / scale) for n, p in self.network.named_parameters() if p.grad is not None]
+            self._trace.gradient = torch.cat([grad.flatten() for name, grad in own if ADDED not in name])
+            biases = [grad for name, grad in own if _CLASS_BIAS.search(name)]
+            self._trace.class_gradient = torch.stack(biases) if biases else None
+        super().optimizer_step()
+
+    def _note_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        parts = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self._trace.step_norms.append(float(torch.nn.utils.get_total_norm(parts)))
+
+    def _on_train_batch_end(self) -> None:
+        super()._on_train_batch_end()
+        self._trace.losses.append({key: float(value) for key, value in self.loss_items.items()})
+        self._trace.rates.append(tuple(float(group["lr"]) for group in self.optimizer.param_groups))
+        self._trace.numbers.append(dict(self._numbers))
+        if "gradient/norm" in self._numbers:
+            self._trace.gradient_norms.append(self._numbers["gradient/norm"])
+        self._end_when_enough()
+
+    def _on_train_epoch_end(self) -> None:
+        super()._on_train_epoch_end()
+        self._ends += 1
+        self._end_when_enough()
+
+    def _end_when_enough(self) -> None:
+        if len(self._trace.losses) >= self._window.batches and self._ends >= self._window.epoch_ends:
+            raise _Enough
+
+    # -- what is left out ----------------------------------------------------------------------------------------
+
+    def validate(self) -> tuple[Any, Any]:
+        return {}, 0.0
+
+    def save_model(self) -> bool:
+        return False
+
+    def _on_fit_epoch_end(self) -> None:
+        """No checkpoint: nobody goes on from here."""
+
+
+class _Shortened:
+    """A loader whose epochs end after `batches`, and whose length, which schedules are made from, stays what it was."""
+
+    def __init__(self, loader: Any, batches: int) -> None:
+        self._loader, self._batches = loader, batches
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self._loader), self._batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+class _NoProgress:
+    def update(self, n: float = 1, info: str | None = None) -> None:
+        """A proof has its own bar."""
+
+    def __exit__(self, *ending: object) -> None:
+        """Never entered."""
+
+
+def _values(model: Any) -> torch.Tensor:
+    network = getattr(model, "module", model)
+    parts = [v.flatten() for n, v in network.state_dict().items() if v.is_floating_point() and ADDED not in n]
+    return torch.cat([part.float() for part in parts]).cpu()
+
+
+def _digest(tensor: torch.Tensor) -> bytes:
+    return hashlib.blake2b(tensor.contiguous().numpy().tobytes(), digest_size=8).digest()
+
+
+def _distance(a: torch.Tensor | None, b: torch.Tensor | None) -> float:
+    assert a is not None and b is not None, "the window trained nothing"
+    return float(torch.linalg.vector_norm((a - b).double()))

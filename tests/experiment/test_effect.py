@@ -1,0 +1,135 @@
+"""Differences of traces against numbers worked out by hand, and what counts as above the noise."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from recipebox.experiment import signs
+from recipebox.experiment.effect import Difference, compare
+from recipebox.experiment.trace import Trace, View
+
+
+def made(**parts: object) -> Trace:
+    vector = torch.tensor
+    base = {
+        "views": [View("a", 32, b"p", b"l"), View("b", 32, b"q", b"m")],
+        "losses": [{"box_loss": 2.0, "cls_loss": 1.0}],
+        "rates": [(0.1, 0.2)],
+        "gradient": vector([3.0, 4.0]),
+        "gradient_norms": [5.0],
+        "step_norms": [5.0],
+        "started": vector([0.0, 0.0]),
+        "weights": vector([0.0, 2.0]),
+        "average": vector([0.0, 1.0]),
+    }
+    return Trace(**(base | parts))  # type: ignore[arg-type]
+
+
+def test_equal_traces_differ_in_nothing() -> None:
+    same = compare(made(), made())
+    assert not any(same.quantities().values())
+    assert same.cosine == pytest.approx(1)
+    assert same.above(same) == ()
+
+
+def test_differences_by_hand() -> None:
+    other = made(
+        views=[View("a", 32, b"x", b"l"), View("b", 32, b"q", b"m")],
+        losses=[{"box_loss": 1.0, "cls_loss": 1.0, "kd_loss": 0.5}],
+        rates=[(0.1, 0.4)],
+        gradient=torch.tensor([4.0, 3.0]),
+        weights=torch.tensor([1.0, 2.0]),
+        average=torch.tensor([0.0, 0.5]),
+    )
+    found = compare(other, made())
+    assert found.images == 0.5
+    assert found.losses == {"box_loss": 0.5, "cls_loss": 0.0, "kd_loss": 1.0}
+    assert found.gradient == pytest.approx(math.sqrt(2) / 5)
+    assert found.cosine == pytest.approx(24 / 25)
+    assert found.rates == 0.5
+    assert found.weights == pytest.approx(1 / math.sqrt(5)), "over the longer of the two ways"
+    assert found.average == pytest.approx(0.5 / math.sqrt(5))
+
+
+def test_only_what_exceeds_the_noise_counts() -> None:
+    noise = Difference(losses={"box_loss": 0.01}, weights=0.1)
+    assert Difference(losses={"box_loss": 0.02}, weights=0.31).above(noise) == ("weights",)
+    assert Difference(losses={"box_loss": 0.02}, weights=0.2).above(noise) == ()
+    assert "kd" not in Difference(losses={"kd": 0.0}).above(Difference())
+
+
+def test_signs_tell_what_is_wrong() -> None:
+    plain, kd = made(), made(losses=[{"box_loss": 2.0, "cls_loss": 1.0, "kd_loss": 0.3}])
+    assert "no positive" in (signs.term_is_added("kd_loss")(plain, plain) or "")
+    assert "does not feel" in (signs.term_is_added("kd_loss")(kd, plain) or "")
+    assert "without it" in (signs.term_is_added("kd_loss")(kd, kd) or "")
+    felt = made(losses=kd.losses, gradient=torch.tensor([3.0, 5.0]))
+    assert signs.term_is_added("kd_loss")(felt, plain) is None
+
+    smoothed = made(losses=[{"box_loss": 2.0, "cls_loss": 1.5}])
+    assert signs.term_changes("cls_loss", "why")(smoothed, plain) is None
+    assert "why" in (signs.term_changes("cls_loss", "why")(plain, plain) or "")
+    assert "box_loss" in (
+        signs.term_changes("cls_loss", "why")(made(losses=[{"box_loss": 1, "cls_loss": 2}]), plain) or ""
+    )
+    assert signs.term_scales("cls_loss", 1.5)(smoothed, plain) is None
+    assert "2 times" in (signs.term_scales("cls_loss", 2)(smoothed, plain) or "")
+    assert "no `dfl_loss`" in (signs.term_scales("dfl_loss", 2)(smoothed, plain) or "")
+
+    near = made(average=torch.tensor([0.0, 1.9]))
+    assert signs.average_lags(more=False)(near, plain) is None
+    assert "farther" in (signs.average_lags(more=True)(near, plain) or "")
+    assert "nobody" in (signs.average_lags(more=True)(plain, plain) or "")
+
+    moved = made(weights=torch.tensor([0.0, 3.0]))
+    assert signs.only_the_step()(moved, plain) is None
+    assert "first loss" in (signs.only_the_step()(smoothed, plain) or "")
+    assert "same" in (signs.only_the_step()(plain, plain) or "")
+
+
+def test_clipping_has_to_bite_and_to_be_felt() -> None:
+    off = made()
+    assert signs.clips_at(2.0)(made(step_norms=[2.0]), off) is None
+    assert "not 2" in (signs.clips_at(2.0)(off, off) or "")
+    assert "does not bite" in (signs.clips_at(7.0)(off, off) or "")
+    long = made(gradient_norms=[50.0], step_norms=[50.0])
+    assert signs.clips_at(None)(long, off) is None
+    assert "does not bite" in (signs.clips_at(None)(off, off) or "")
+    assert "no optimizer step" in (signs.clips_at(None)(made(gradient_norms=[], step_norms=[]), off) or "")
+
+
+def test_rates_steps_and_images() -> None:
+    plain, faster = made(), made(rates=[(0.2, 0.4)])
+    assert signs.rates_scale(2.0)(faster, plain) is None
+    assert "should be 3" in (signs.rates_scale(3.0)(faster, plain) or "")
+    assert signs.rate_moves(True)(faster, plain) is None
+    assert "lower" in (signs.rate_moves(False)(faster, plain) or "")
+    assert "same" in (signs.rate_moves(False)(plain, plain) or "")
+    assert signs.steps_change(True)(made(step_norms=[1.0, 1.0]), plain) is None
+    assert "1 optimizer steps" in (signs.steps_change(True)(plain, plain) or "")
+
+    brighter = made(views=[View("a", 32, b"x", b"l"), View("b", 32, b"q", b"m")])
+    shifted = made(views=[View("a", 32, b"x", b"z"), View("b", 32, b"q", b"m")])
+    assert signs.images_change()(shifted, plain) is None
+    assert signs.pixels_change()(brighter, plain) is None
+    assert "boxes" in (signs.pixels_change()(shifted, plain) or "")
+    assert "every pixel" in (signs.pixels_change()(plain, plain) or "")
+
+
+def test_rare_classes_have_to_pull_more() -> None:
+    off = made(class_gradient=torch.tensor([[1.0, 2.0, 4.0], [2.0, 2.0, 2.0]]))
+    assert off.class_gradient is not None
+    on = made(class_gradient=off.class_gradient * torch.tensor([0.5, 1.0, 2.0]))
+    assert signs.rare_pull_more([30, 20, 10])(on, off) is None
+    assert "should fall" in (signs.rare_pull_more([10, 20, 30])(on, off) or "")
+    assert "should fall" in (signs.rare_pull_more([30, 20, 10])(off, off) or "")
+    assert "no gradient" in (signs.rare_pull_more([3, 2, 1])(made(), off) or "")
+
+
+def test_the_order_counts() -> None:
+    plain, turned = made(), made(views=[View("b", 32, b"q", b"m"), View("a", 32, b"p", b"l")])
+    assert signs.order_changes()(turned, plain) is None
+    assert "same order" in (signs.order_changes()(plain, plain) or "")

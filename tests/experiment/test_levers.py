@@ -1,0 +1,184 @@
+"""No lever is forgotten, and each has a value without it that is a recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from recipebox.experiment.levers import LEVERS, NOT_LEVERS, levers, without
+from recipebox.recipe.schema import Augment, Settings, Train
+from recipebox.recipe.section import Section
+from recipebox.recipe.technique_sections import Techniques
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
+
+
+def techniques() -> Iterator[str]:
+    """Every section of `techniques`; of a section that is made of sections, those."""
+    for name, field in Techniques.model_fields.items():
+        key = f"techniques.{name}"
+        below = [
+            f"{key}.{part}"
+            for section in sections_of(field.annotation)
+            for part, inner in section.model_fields.items()
+            if sections_of(inner.annotation)
+        ]
+        yield from [key] if key in LEVERS or not below else below
+
+
+def settings_keys() -> list[str]:
+    plain = [f"train.{key}" for key in Train.model_fields] + [f"augment.{key}" for key in Augment.model_fields]
+    return [*techniques(), *plain]
+
+
+@pytest.mark.parametrize("key", settings_keys())
+def test_every_lever_of_the_schema_can_be_proven(key: str) -> None:
+    assert (key in LEVERS) != (key in NOT_LEVERS), (
+        f"`{key}`: give it an entry in experiment/*_levers.py (its zero value, an epoch in which it is active, the "
+        "sign of its effect), or a reason in NOT_LEVERS why it is none"
+    )
+
+
+def test_no_entry_is_left_of_a_lever_that_is_gone() -> None:
+    assert {*LEVERS, *NOT_LEVERS} <= {*settings_keys(), "train.close_mosaic"}
+
+
+def plain(**train: Any) -> dict[str, Any]:
+    base = {"epochs": 20, "imgsz": 64, "batch": 8, "optimizer": "SGD", "lr0": 0.01, "nbs": 8, "warmup_epochs": 3.0}
+    return {
+        "data": {"dataset": "pcb-synthetic"},
+        "model": {"weights": "scratch", "arch": "yolov8n"},
+        "train": base | train,
+    }
+
+
+def settings(document: dict[str, Any]) -> Settings:
+    return Settings.model_validate_json(json.dumps(document), strict=True)
+
+
+PULLED = {
+    "techniques.label_smoothing": {"epsilon": 0.1},
+    "techniques.ema": {"decay": 0.999, "tau": 10.0},
+    "techniques.clipping": {"max_norm": 1.0},
+    "techniques.class_weights": {"by": "inverse"},
+    "techniques.sampling": {"by": "inverse"},
+    "techniques.progressive": {"stages": [{"imgsz": 32, "until_epoch": 5}]},
+    "techniques.late": {"mosaic": {"from_epoch": 3}},
+    "train.nbs": 64,
+    "train.box": 5.0,
+    "train.cls": 1.0,
+    "train.dfl": 1.0,
+    "train.optimizer": "AdamW",
+    "train.lr0": 0.001,
+    "train.lrf": 0.1,
+    "train.cos_lr": True,
+    "train.momentum": 0.9,
+    "train.weight_decay": 0.001,
+    "train.warmup_epochs": 1.0,
+    "train.warmup_momentum": 0.5,
+    "train.warmup_bias_lr": 0.0,
+    "train.close_mosaic": 2,
+    "augment.mosaic": 0.5,
+    "augment.mixup": 0.1,
+    "augment.cutmix": 0.1,
+    "augment.hsv_h": 0.1,
+    "augment.hsv_s": 0.1,
+    "augment.hsv_v": 0.0,
+    "augment.degrees": 10.0,
+    "augment.translate": 0.0,
+    "augment.scale": 0.2,
+    "augment.shear": 2.0,
+    "augment.perspective": 0.001,
+    "augment.flipud": 0.5,
+    "augment.fliplr": 0.0,
+    "augment.border": "reflect",
+}
+TEACHERS = {"teachers": [{"recipe": "x"}]}
+
+
+def pull(key: str, value: Any) -> Settings:
+    document = plain()
+    *sections, last = key.split(".")
+    node = document
+    for section in sections:
+        node = node.setdefault(section, {})
+    node[last] = value
+    return settings(document)
+
+
+@pytest.mark.parametrize("key", PULLED)
+def test_a_pulled_lever_is_listed_alone_and_can_be_taken_away(key: str) -> None:
+    pulled = pull(key, PULLED[key])
+    # SGD, its rate and a batch that steps by itself are no departure, save for the nominal batch.
+    usual = {"train.nbs", "train.optimizer"}
+    found = {lever.key: lever for lever in levers(pulled, 4)}
+    assert found.keys() - usual == {key} - usual
+    lever = found[key]
+    assert lever.idle is None
+    assert without(pulled, lever) != pulled
+    if key != "train.warmup_epochs":  # without it there is none, which is a departure from stock, too
+        assert key not in {left.key for left in levers(without(pulled, lever), 4)} - usual
+    assert 0 <= lever.window.epoch < 20
+
+
+def test_the_teacher_goes_with_its_last_term() -> None:
+    both = pull("techniques.distillation", {**TEACHERS, "logits": {}, "box": {}})
+    found = {lever.key: lever for lever in levers(both, 4)}
+    left = without(both, found["techniques.distillation.logits"]).techniques.distillation
+    assert left is not None
+    assert left.logits is None
+    assert left.box is not None
+    one = pull("techniques.distillation", {**TEACHERS, "logits": {}})
+    (lever,) = (each for each in levers(one, 4) if "distillation" in each.key)
+    assert without(one, lever).techniques.distillation is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "train", "says"),
+    [
+        ("techniques.label_smoothing", {"epsilon": 0.0}, {}, "epsilon is 0"),
+        ("techniques.ema", {"decay": 0.9999, "tau": 2000.0}, {}, "Ultralytics' own"),
+        ("techniques.ema", {"every": 1000}, {"epochs": 2}, None),
+        ("techniques.progressive", {"stages": [{"imgsz": 64, "until_epoch": 5}]}, {}, "deployed size"),
+        ("techniques.late", {"mixup": {"from_epoch": 3}}, {}, "gain of 0"),
+        ("techniques.clipping", {"max_norm": 10.0}, {}, "Ultralytics' own"),
+        ("train.cos_lr", True, {"epochs": 2}, "meet"),
+        ("train.lrf", 0.1, {"epochs": 1}, "one epoch"),
+        ("train.warmup_bias_lr", 0.0, {"warmup_epochs": 0.0}, "no warm-up"),
+        ("augment.mixup", 0.5, {"close_mosaic": 20}, "closed with mosaic"),
+    ],
+)
+def test_a_lever_that_can_never_act_is_idle(key: str, value: Any, train: dict[str, Any], says: str | None) -> None:
+    pulled = pull(key, value)
+    pulled = pulled.model_copy(update={"train": pulled.train.model_copy(update=train)})
+    (lever,) = (each for each in levers(pulled, 4) if each.key == key)
+    assert (lever.idle is None) == (says is None)
+    assert (says or "") in (lever.idle or "")
+
+
+def test_windows_lie_where_the_lever_is_active() -> None:
+    windows = {
+        lever.key: lever.window
+        for lever in levers(
+            settings(
+                plain(warmup_epochs=5.0, close_mosaic=12, momentum=0.9, nbs=16)
+                | {"augment": {"mixup": 0.1}, "techniques": {"label_smoothing": {"epsilon": 0.1, "off_last": 17}}}
+            ),
+            4,
+        )
+    }
+    assert windows["train.momentum"].epoch == 5, "past the warm-up, where the rate is whole"
+    assert windows["train.momentum"].batches == 4, "two optimizer steps of two batches"
+    assert windows["train.warmup_epochs"].epoch == 0
+    assert windows["augment.mixup"].epoch == 5, "while mosaic is open"
+    assert windows["train.close_mosaic"].epoch == 9, "where stock's ten epochs without mosaic have not begun"
+    assert windows["techniques.label_smoothing"].epoch == 2, "before it is switched off"
