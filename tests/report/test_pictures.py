@@ -66,6 +66,36 @@ def test_live_weights_are_drawn_and_compared_where_they_were_validated(run: RunD
     assert "best 0.500 and 0.400, change from one epoch to the next 0.000 and 0.100" in said
 
 
+def test_what_the_class_levers_did_is_said(run: RunDir) -> None:
+    plain = schedules(read_run(run))
+    assert "smoothing" not in training_section(read_run(run), {})
+    rows = [json.loads(line) for line in run.steps.read_text().splitlines()]
+    for row in rows:
+        row.setdefault("techniques", {})["smoothing/epsilon"] = 0.1
+    run.steps.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [json.loads(line) for line in run.epochs.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row.setdefault("techniques", {}).update(
+            {
+                "smoothing/epsilon": 0.1 - 0.1 * number / (len(rows) - 1),
+                "smoothing/moved": 0.0,
+                "class_weights/weight_spur": 1.25,
+                "class_weights/weight_<b>": 0.75,
+                "class_weights/positive_extra": 0.117,
+                "sampling/share_spur": 0.4,
+                "sampling/images": 0.8,
+            }
+        )
+    run.epochs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts = read_run(run)
+    assert schedules(facts) not in (None, plain)
+    said = training_section(facts, {})
+    assert "label smoothing after the first epoch 0.1, at the end 0, 0.0000 taken" in said
+    assert "class weights: spur 1.25, " in said and "<b>" not in said
+    assert "added 12% to the class loss" in said
+    assert "by class: spur 40%, from 80% of the images" in said
+
+
 def test_names_are_never_formulas_and_never_lost() -> None:
     recall = [i / 10 for i in range(11)]
     curves = {name: [1.0] * 11 for name in (r"$\frac{$", "_hidden", "漢字", "a\nb")}

@@ -148,7 +148,7 @@ def test_weights_are_seen_in_the_records(toy_set: DetectionSet, arguments: dict[
     trainer.train()
     expected = class_weights(class_counts(toy_set.train, 3), "inverse")
     last = read_json_lines(trainer.run_dir.epochs)[-1]["techniques"]
-    assert [last[f"class_weights/{name}"] for name in toy_set.names] == pytest.approx(expected.tolist())
+    assert [last[f"class_weights/weight_{name}"] for name in toy_set.names] == pytest.approx(expected.tolist())
     steps = [line["techniques"]["class_weights/positive_extra"] for line in read_json_lines(trainer.run_dir.steps)]
     assert len(steps) == 6 and all(0 < value < 1 for value in steps)
     shipped = torch.load(trainer.run_dir.last, weights_only=False)["model"]

@@ -140,12 +140,13 @@ def validation(facts: RunFacts) -> bytes | None:
 
 
 def schedules(facts: RunFacts) -> bytes | None:
-    """Learning rate, EMA decay in force and distillation weights over the run. None where nothing was recorded."""
+    """Learning rate, EMA decay and label smoothing in force, distillation weights. None where nothing was recorded."""
     records = facts.steps or facts.epochs
     epochs = _epoch_positions(facts)
     wanted: list[tuple[str, str, dict[str, tuple[str, ...]]]] = [
         ("learning rate", "learning rate", {"lr": ("lr",)}),
         ("EMA decay in force", "decay (0 to 1)", {"decay": ("techniques", "ema/decay")}),
+        ("label smoothing in force", "epsilon", {"epsilon": ("techniques", "smoothing/epsilon")}),
         (
             "distillation weights",
             "weight",

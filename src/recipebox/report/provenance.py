@@ -10,6 +10,7 @@ from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from recipebox.report.compare import Peer, count_text, map_text, train_command
+from recipebox.report.levers import lever_items
 from recipebox.report.markdown import bullets, code, escape, picture, shell, table
 from recipebox.report.results import absent
 from recipebox.report.source import Document, RunFacts
@@ -82,6 +83,7 @@ def _train_items(facts: RunFacts) -> list[str]:
         if decay is not None:
             items.append(f"EMA decay in force at the end: {decay:.4f}")
         items += _live_weights(epochs)
+        items += lever_items(epochs)
         if (rate := last.number("lr")) is not None:
             items.append(f"learning rate at the end: {rate:.3g}")
     return items

@@ -97,4 +97,4 @@ class ClassWeightsTechnique(Technique):
     def on_epoch_end(self, context: TrainingContext) -> None:
         if self._weights is not None:
             for name, weight in zip(self._names, self._weights.tolist(), strict=True):
-                context.record(f"class_weights/{name}", weight)
+                context.record(f"class_weights/weight_{name}", weight)

@@ -1,0 +1,39 @@
+"""What the levers on classes and sampling did, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from recipebox.report.markdown import escape
+from recipebox.report.source import Document
+
+
+def lever_items(epochs: Sequence[Document]) -> Iterator[str]:
+    """Label smoothing, class weights and sampling as they were in force; nothing of a lever that was not."""
+    first, last = epochs[0], epochs[-1]
+    start, end = (row.number("techniques", "smoothing/epsilon") for row in (first, last))
+    if start is not None and end is not None:
+        moved = last.number("techniques", "smoothing/moved")
+        share = f", {moved:.4f} taken from the label of a foreground anchor" if moved is not None else ""
+        yield f"label smoothing after the first epoch {start:.3g}, at the end {end:.3g}{share}"
+    weights = _by_class(last, "class_weights/weight_")
+    if weights:
+        yield f"class weights: {_listed(weights, '.2f')}"
+    extra = last.number("techniques", "class_weights/positive_extra")
+    if extra is not None:
+        yield f"the positive weight added {extra:.0%} to the class loss of the last step"
+    shares = _by_class(last, "sampling/share_")
+    if shares:
+        drawn = last.number("techniques", "sampling/images")
+        images = f", from {drawn:.0%} of the images" if drawn is not None else ""
+        yield f"boxes shown in the last epoch, by class: {_listed(shares, '.0%')}{images}"
+
+
+def _by_class(row: Document, prefix: str) -> dict[str, float]:
+    numbers = row.part("techniques")
+    found = {key.removeprefix(prefix): numbers.number(key) for key in numbers.content if key.startswith(prefix)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _listed(values: dict[str, float], form: str) -> str:
+    return ", ".join(f"{escape(name)} {value:{form}}" for name, value in values.items())
