@@ -198,6 +198,31 @@ def test_moving_average() -> None:
     assert_in_order(ModelEMA.update, "self.updates += 1", "d = self.decay(self.updates)")
 
 
+def test_the_schedule_is_a_function_of_the_epoch_that_we_may_replace() -> None:
+    assert_in_order(BaseTrainer._setup_scheduler, "self.lf =", "LambdaLR(self.optimizer, lr_lambda=self.lf)")
+    assert_in_order(BaseTrainer._build_train_pipeline, "if self.optimizer is None:", "self._setup_scheduler()")
+    assert_in_order(BaseTrainer._do_train, 'x["initial_lr"] * self.lf(epoch)')
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_lambda=lambda epoch: 1.0)
+    scheduler.lr_lambdas = [lambda epoch: 0.1]
+    optimizer.step()
+    scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml"])
+def test_in_training_mode_images_reach_every_batch_norm(name: str) -> None:
+    """Both branches of an NMS-free head too: their statistics are estimated anew for SWA."""
+    model = DetectionModel(name, nc=3, verbose=False).train()
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+        model(torch.rand(2, 3, 64, 64))
+    assert norms and all(norm.num_batches_tracked == 1 for norm in norms)
+    assert all(norm.momentum == 0.03 for norm in norms), "the cards name YOLO's momentum"
+
+
 def test_early_stopping_state() -> None:
     stopper = EarlyStopping(patience=0)
     assert stopper.patience == float("inf")

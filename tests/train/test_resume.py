@@ -12,7 +12,7 @@ import torch
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import RunError
 from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
-from recipebox.recipe.technique_sections import Distillation, Ema
+from recipebox.recipe.technique_sections import Distillation, Ema, Swa
 from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
 from recipebox.techniques.class_weights import ClassWeightsTechnique
@@ -21,6 +21,7 @@ from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 from recipebox.techniques.sampling import SamplingTechnique
+from recipebox.techniques.swa import SwaTechnique
 from recipebox.train.checkpoint import load_checkpoint
 from recipebox.train.trainer import RecipeTrainer
 
@@ -53,10 +54,15 @@ def class_levers_and_sampling() -> list[Technique]:
     ]
 
 
+def swa() -> list[Technique]:
+    return [EmaTechnique(Ema(decay=0.99, tau=5)), SwaTechnique(Swa(last=2, bn_images=6), epochs=4, lr0=0.002)]
+
+
 CASES = {
     "yolov8n": ("yolov8n.yaml", no_technique, 3),
     "yolov8n distilled": ("yolov8n.yaml", distillation_and_ema, 3),
     "yolov8n, class levers and sampling": ("yolov8n.yaml", class_levers_and_sampling, 2),
+    "yolov8n, within the epochs of SWA": ("yolov8n.yaml", swa, 4),
     "yolo26n, two inner losses": ("yolo26n.yaml", no_technique, 2),
 }
 

@@ -56,6 +56,8 @@ def test_results_csv_has_the_live_weights_where_they_were_validated(tmp_path: Pa
 def test_the_epoch_and_the_decay_come_before_the_losses() -> None:
     losses = {"box_loss": 1.234, "kd_loss": 2.0}
     assert progress_info(7, 100, losses, {"ema/decay": 0.99341}) == "epoch 7/100 ema 0.9934 box 1.23 kd 2.00"
+    in_swa = {"ema/decay": 1.0, "swa/averaged": 2.0}
+    assert progress_info(7, 100, losses, in_swa) == "epoch 7/100 swa 2 box 1.23 kd 2.00"
     assert progress_info(7, 100, losses, {}) == "epoch 7/100 box 1.23 kd 2.00"
 
 

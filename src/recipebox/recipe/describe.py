@@ -62,6 +62,8 @@ def _body(plan: Plan, student: Plan | None) -> list[str]:
     ]
     if estimate.optimizer_steps is not None and estimate.ema_decay_end is not None:
         ema = "off" if settings.techniques.ema is False else f"decay {estimate.ema_decay_end:.4f} reached at the end"
+        if settings.techniques.swa is not None:
+            ema = ema.replace("at the end", "when SWA begins") + ", then SWA"
         rows.append(
             ("steps", f"{estimate.steps_per_epoch} batches an epoch, {estimate.optimizer_steps} optimizer steps")
         )

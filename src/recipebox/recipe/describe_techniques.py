@@ -38,6 +38,10 @@ def describe_techniques(settings: Settings) -> Iterator[str]:
         every = f" every {techniques.ema.every} steps" if techniques.ema.every > 1 else ""
         both = ", live weights validated too" if techniques.ema.evaluate_both else ""
         yield f"EMA decay {techniques.ema.decay:g} tau {techniques.ema.tau:g}{every}{both}"
+    if techniques.swa is not None:
+        begins = settings.train.epochs - techniques.swa.last + 1
+        rate = "where the schedule then stands" if techniques.swa.lr is None else f"at {techniques.swa.lr:g}"
+        yield f"SWA: mean of the ends of epochs {begins} to {settings.train.epochs}, learning rate held {rate}"
 
 
 def _smoothing(smoothing: LabelSmoothing) -> Iterator[str]:

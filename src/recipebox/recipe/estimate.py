@@ -47,7 +47,7 @@ class Estimate:
         train_images: images of an epoch; None where the data set's size is not known yet. So with the next three.
         steps_per_epoch: batches of an epoch.
         optimizer_steps: steps of the optimizer over the whole run, accumulation and its warm-up included.
-        ema_decay_end: the EMA decay reached at the last step; 0 when the EMA is off.
+        ema_decay_end: the EMA decay reached at the last step, with SWA at the last one before it; 0 when it is off.
         disk_bytes: the run folder and prepared data.
         download_bytes: what is not on this machine yet.
         seconds: training; None where nothing was measured: on a GPU, unless steps were timed there.
@@ -107,6 +107,14 @@ def optimizer_steps(batches: int, epochs: int, batch: int, nbs: int, warmup_epoc
     return steps + (0 if following >= total else 1 + (total - 1 - following) // accumulate)
 
 
+def steps_averaged(settings: Settings, batches: int, steps: int) -> int:
+    """Of a run's optimizer steps those that the EMA follows: all, or those before SWA."""
+    train, swa = settings.train, settings.techniques.swa
+    if swa is None:
+        return steps
+    return optimizer_steps(batches, train.epochs - swa.last, train.batch, train.nbs, train.warmup_epochs)
+
+
 def ema_decay(ema: Ema | bool | None, steps: int) -> float:
     """Its decay after `steps` optimizer steps; 0 when the EMA is off; Ultralytics' own when nothing is said."""
     if ema is False:
@@ -136,9 +144,13 @@ def train_seconds(
 
 
 def images_forward(settings: Settings, val_images: int) -> float:
-    """Images an epoch, on average, that pass the network forward only: validated once, or twice for both weights."""
-    ema = settings.techniques.ema
-    return val_images * (2 if isinstance(ema, Ema) and ema.evaluate_both else 1)
+    """Images an epoch, on average, that pass the network forward only.
+
+    Validation, twice for live and averaged weights, and batch norm's statistics for SWA.
+    """
+    ema, swa = settings.techniques.ema, settings.techniques.swa
+    statistics = swa.bn_images * swa.last / settings.train.epochs if swa is not None else 0.0
+    return val_images * (2 if isinstance(ema, Ema) and ema.evaluate_both else 1) + statistics
 
 
 def pixel_share(settings: Settings) -> float:

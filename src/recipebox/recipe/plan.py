@@ -16,6 +16,7 @@ from recipebox.recipe.estimate import (
     optimizer_steps,
     prepared_bytes,
     run_bytes,
+    steps_averaged,
     steps_per_epoch,
     train_seconds,
 )
@@ -262,7 +263,7 @@ def _estimate(
     if not machine.has_gpu:
         teaching = tuple(teacher.settings for teacher in teachers)
         seconds = train_seconds(settings, images, validation, machine.cpu_count, teaching)
-    decay = ema_decay(settings.techniques.ema, steps)
+    decay = ema_decay(settings.techniques.ema, steps_averaged(settings, batches, steps))
     return Estimate(images, batches, steps, decay, disk, fetched, seconds, validation)
 
 
@@ -279,5 +280,6 @@ def technique_order(settings: Settings) -> tuple[str, ...]:
         "distillation": techniques.distillation is not None,
         "clipping": techniques.clipping is not None,
         "ema": techniques.ema is not None,
+        "swa": techniques.swa is not None,
     }
     return tuple(name for name, there in present.items() if there)

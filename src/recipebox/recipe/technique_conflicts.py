@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from recipebox.recipe.averaging_conflicts import idle_averages
+from recipebox.recipe.averaging_conflicts import average_conflicts, idle_averages
 from recipebox.recipe.class_conflicts import idle_class_levers
 from recipebox.recipe.estimate import Estimate
 from recipebox.recipe.pixel_conflicts import idle_pixels, pixel_conflicts
@@ -18,6 +18,7 @@ def technique_conflicts(settings: Settings, document: Document) -> Iterator[str]
     """Why these levers cannot act together, or not on this network; one sentence each."""
     yield from _distillation(settings, document)
     yield from pixel_conflicts(settings, document)
+    yield from average_conflicts(settings, document)
     yield from stability_conflicts(settings, document)
 
 

@@ -22,6 +22,18 @@ class Ema(Section):
     )
 
 
+class Swa(Section):
+    """Equal-weight mean of the weights at the ends of the last epochs, at a constant learning rate."""
+
+    last: Count = Field(description="Epochs at the end of the run whose weights are averaged.")
+    lr: Positive | None = Field(
+        default=None, description="Learning rate in these epochs. Default: where the schedule stands when they begin."
+    )
+    bn_images: Count = Field(
+        default=256, description="Training views an epoch that batch norm's statistics are estimated anew from."
+    )
+
+
 class Clipping(Section):
     """The gradient is scaled down to this norm where it is longer, before every optimizer step."""
 
@@ -79,3 +91,4 @@ class Techniques(Section):
     ema: Ema | Literal[False] | None = Field(default=None, description="`off` keeps the live weights; absent is stock.")
     distillation: Distillation | None = None
     clipping: Clipping | None = None
+    swa: Swa | None = None

@@ -4,7 +4,7 @@
     build model
     technique.on_model(model)
     build loaders; technique.on_views(training views)
-    build optimizer, EMA
+    build optimizer; schedule = technique.wrap_schedule(schedule); build EMA
     technique.on_setup(context)
     criterion = technique.wrap_criterion(criterion)                training loss only
     for epoch in epochs:
@@ -22,7 +22,7 @@ Their order is fixed by the plan (targets, then added losses, then weights), not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -64,6 +64,13 @@ class TrainingContext(Protocol):
     def total_steps(self) -> int:
         """Batches of the whole run."""
 
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 0."""
+
+    def training_images(self, count: int) -> Iterator[torch.Tensor]:
+        """The first `count` views of this epoch once more, in its order and batches: float32 (B, 3, H, W), 0 to 1."""
+
     clip_norm: float | None
     """The gradient's largest norm at a step; None: not clipped. Stock is 10."""
 
@@ -97,6 +104,10 @@ class Technique:
 
     def on_views(self, views: TrainingViews) -> None:
         """The training views exist; none has been drawn."""
+
+    def wrap_schedule(self, schedule: Callable[[float], float]) -> Callable[[float], float]:
+        """The learning rate over lr0, by epoch from 0, with this technique's part in it."""
+        return schedule
 
     def on_setup(self, context: TrainingContext) -> None:
         """Model, loaders and EMA exist; training has not begun."""

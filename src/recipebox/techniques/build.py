@@ -52,4 +52,8 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: Ru
         wanted["clipping"] = ClippingTechnique(techniques.clipping)
     if techniques.ema is not None:
         wanted["ema"] = EmaTechnique(techniques.ema or None)
+    if techniques.swa is not None:
+        from recipebox.techniques.swa import SwaTechnique
+
+        wanted["swa"] = SwaTechnique(techniques.swa, settings.train.epochs, settings.train.lr0)
     return [wanted[name] for name in order]

@@ -29,6 +29,8 @@ def step_record(trainer: RecipeTrainer, losses: dict[str, float], numbers: dict[
 def progress_info(epoch: int, epochs: int, losses: dict[str, float], numbers: dict[str, float]) -> str:
     """What stands behind the bar. A narrow terminal cuts its end, so the losses come last."""
     average = [f"ema {numbers['ema/decay']:.4f}"] if "ema/decay" in numbers else []
+    if "swa/averaged" in numbers:
+        average = [f"swa {numbers['swa/averaged']:.0f}"]
     shown = (f"{key.removesuffix('_loss')} {value:.2f}" for key, value in losses.items())
     return " ".join([f"epoch {epoch}/{epochs}", *average, *shown])
 

@@ -6,6 +6,8 @@ import math
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -43,6 +45,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         techniques: in the order they act.
         resume: go on from the run's state.pt, where there is one.
     """
+
+    lf: Any  # the learning rate over lr0, by epoch
 
     def __init__(
         self,
@@ -153,6 +157,18 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             )
         super()._build_train_pipeline()
         self._pipeline_built = True
+
+    def _setup_scheduler(self) -> None:
+        super()._setup_scheduler()
+        schedule = self.lf  # the warm-up climbs to it, the scheduler follows it afterwards
+        for technique in self.techniques:
+            schedule = technique.wrap_schedule(schedule)
+        self.lf, self.scheduler.lr_lambdas = schedule, [schedule] * len(self.optimizer.param_groups)
+
+    def training_images(self, count: int) -> Iterator[torch.Tensor]:
+        self.train_loader.set_epoch(int(self.epoch))
+        for batch in islice(self.train_loader, math.ceil(count / self.train_loader.batch_size)):
+            yield batch["img"].to(self.device).float() / 255
 
     def _close_dataloader_mosaic(self) -> None:
         """Nothing to do: a view knows from its epoch whether mosaic is closed."""
