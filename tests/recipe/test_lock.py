@@ -37,6 +37,7 @@ def test_equal_runs_have_equal_locks(lock):
         "data.fallback=pcb-synthetic",
         "model.fallback=scratch",
         "model.arch=yolov8n",
+        "techniques.ema.evaluate_both=on",
     ],
 )
 def test_what_does_not_decide_the_weights_is_not_in_it(lock, change):
@@ -51,7 +52,7 @@ def test_what_does_not_decide_the_weights_is_not_in_it(lock, change):
         ("train.seed=1", "train.seed: 0 -> 1"),
         ("augment.mosaic=0.5", "augment.mosaic: 1.0 -> 0.5"),
         ("techniques.ema.tau=7", "techniques.ema.tau: 100.0 -> 7.0"),
-        ("techniques.ema=off", 'techniques.ema: {"decay": 0.9999, "tau": 100.0} -> false'),
+        ("techniques.ema=off", 'techniques.ema: {"decay": 0.9999, "tau": 100.0, "every": 1} -> false'),
         ("data.images=7", "data.images: not set -> 7"),
     ],
 )

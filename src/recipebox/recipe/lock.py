@@ -73,6 +73,8 @@ def deciding_settings(settings: Settings) -> dict[str, Any]:
     # The same network said two ways; and the hash of the weights stands in the lock as such.
     everything["model"]["arch"] = settings.model.architecture
     del everything["model"]["sha256"]
+    if everything["techniques"]["ema"]:
+        del everything["techniques"]["ema"]["evaluate_both"]  # one more measurement, of the same training
     if everything["techniques"]["distillation"] is not None:
         # Who taught stands in the teachers' locks; under what name, or from which path, does not matter.
         everything["techniques"]["distillation"]["teachers"] = len(settings.techniques.distillation.teachers)  # type: ignore[union-attr]
