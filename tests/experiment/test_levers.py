@@ -68,6 +68,7 @@ def settings(document: dict[str, Any]) -> Settings:
 PULLED = {
     "techniques.label_smoothing": {"epsilon": 0.1},
     "techniques.ema": {"decay": 0.999, "tau": 10.0},
+    "techniques.swa": {"last": 5},
     "techniques.clipping": {"max_norm": 1.0},
     "techniques.class_weights": {"by": "inverse"},
     "techniques.sampling": {"by": "inverse"},

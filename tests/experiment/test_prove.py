@@ -25,6 +25,7 @@ from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
+from recipebox.techniques.swa import SwaTechnique
 from recipebox.train import run as train_run
 from recipebox.train.trainer import RecipeTrainer
 
@@ -87,12 +88,21 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             "techniques.clipping",
             "nothing changes",
         ),
+        (
+            SwaTechnique,
+            "tiny",
+            ("on_epoch_end", lambda self, context: None),
+            ("techniques.swa.last=2",),
+            "techniques.swa",
+            "away from the mean of the epochs' ends",
+        ),
     ],
     ids=[
         "a criterion that forgets to add",
         "an average nobody uses",
         "targets left as they are",
         "a norm nobody clips",
+        "a mean nobody makes",
     ],
 )
 def test_a_technique_that_forgets_to_act_is_caught(

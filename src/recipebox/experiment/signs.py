@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
+
 from recipebox.experiment.effect import compare
 from recipebox.experiment.trace import Trace
 
@@ -64,6 +66,20 @@ def average_lags(more: bool) -> Sign:
         if (on.lag > off.lag) != more:
             return f"the average should be {'farther from' if more else 'nearer to'} the live weights, and is not"
         return None
+
+    return sign
+
+
+def ends_are_averaged() -> Sign:
+    """The average is the equal-weight mean of the epochs' ends, and one learning rate led to all of them."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        assert on.averaged is not None and off.averaged is not None, "the window lives through ends of epochs"
+        mean = torch.stack(on.ends).mean(0)
+        away, without = (float(torch.linalg.vector_norm(average - mean)) for average in (on.averaged, off.averaged))
+        if away > _CLOSE * without:
+            return f"the average is {away:.3g} away from the mean of the epochs' ends, and {without:.3g} without it"
+        return None if len(set(on.rates)) == 1 else "the learning rate moves between the epochs that are averaged"
 
     return sign
 

@@ -8,17 +8,20 @@ from typing import Literal
 
 from recipebox.experiment import signs
 from recipebox.experiment.lever import Course, Entry, Lever
+from recipebox.experiment.trace import Window
 from recipebox.recipe.estimate import ema_decay
 from recipebox.recipe.technique_sections import Ema
 
 
 def _ema(course: Course) -> Lever | None:
-    ema = course.settings.techniques.ema
-    window = course.steps()
+    ema, swa = course.settings.techniques.ema, course.settings.techniques.swa
+    before_swa = course.settings.train.epochs - (swa.last if swa is not None else 0)
+    window = course.steps(max(min(course.settled, before_swa - 1), 0))
     first = course.updates(window.epoch) + 1
     ours, stock = (math.prod(_decay(each, n) for n in (first, first + 1)) for each in (ema, None))
     if ema is None or (ours == stock and ema and ema.evaluate_both):
         return None
+    idle = "its decay is Ultralytics' own" if ours == stock else None
     way = "farther from" if ours > stock else "nearer to"
     return Lever(
         "techniques.ema",
@@ -26,13 +29,27 @@ def _ema(course: Course) -> Lever | None:
         window,
         f"the average ends {way} the live weights: two steps leave {ours:.3g} of it, not {stock:.3g}",
         signs.average_lags(more=ours > stock),
-        "its decay is Ultralytics' own" if ours == stock else None,
+        idle if before_swa else "swa averages every epoch",
     )
 
 
 def _decay(ema: Ema | Literal[False] | None, step: int) -> float:
     """What optimizer step `step` (from 1) leaves of the average."""
     return 1.0 if ema and step % ema.every else ema_decay(ema, step)
+
+
+def _swa(course: Course) -> Lever | None:
+    swa = course.settings.techniques.swa
+    if swa is None:
+        return None
+    first, batches = course.settings.train.epochs - swa.last, 2 * course.accumulate
+    return Lever(
+        "techniques.swa",
+        {"techniques.swa": None},
+        Window(first, epoch_batches=batches, batches=batches, epoch_ends=min(swa.last, 2)),
+        "the average is the mean of the epochs' ends, at a rate that stays",
+        signs.ends_are_averaged(),
+    )
 
 
 def _distillation(part: str, course: Course) -> Lever | None:
@@ -119,4 +136,5 @@ TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.distillation.box": partial(_distillation, "box"),
     "techniques.clipping": _clipping,
     "techniques.ema": _ema,
+    "techniques.swa": _swa,
 }

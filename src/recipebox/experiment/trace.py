@@ -74,6 +74,8 @@ class Trace:
         step_norms: of the gradients that the optimizer was given.
         started, weights, average: the student's floating values (weights and batch norm statistics) before, after, and
             averaged, (values,); what a technique added to the network is left out.
+        ends: the parameters at the ends of the epochs that the window lives through, (parameters,).
+        averaged: those of the average, at the last of them.
     """
 
     views: list[View] = field(default_factory=list)
@@ -87,6 +89,8 @@ class Trace:
     started: torch.Tensor | None = None
     weights: torch.Tensor | None = None
     average: torch.Tensor | None = None
+    ends: list[torch.Tensor] = field(default_factory=list)
+    averaged: torch.Tensor | None = None
 
     @property
     def lag(self) -> float:
@@ -141,6 +145,8 @@ class WatchedTrainer(RecipeTrainer):
             self.train_loader.close()
         if window.batches:
             self._trace.weights, self._trace.average = _values(self.model), _values(self.ema.ema)
+        if window.epoch_ends:
+            self._trace.averaged = _parameters(self.ema.ema)
         return self._trace
 
     # -- where it begins -----------------------------------------------------------------------------------------
@@ -212,6 +218,8 @@ class WatchedTrainer(RecipeTrainer):
     def _on_train_epoch_end(self) -> None:
         super()._on_train_epoch_end()
         self._ends += 1
+        if self._window.epoch_ends:
+            self._trace.ends.append(_parameters(self.model))
         self._end_when_enough()
 
     def _end_when_enough(self) -> None:
@@ -258,6 +266,10 @@ def _values(model: Any) -> torch.Tensor:
     network = getattr(model, "module", model)
     parts = [v.flatten() for n, v in network.state_dict().items() if v.is_floating_point() and ADDED not in n]
     return torch.cat([part.float() for part in parts]).cpu()
+
+
+def _parameters(model: Any) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten().float() for parameter in model.parameters()]).cpu()
 
 
 def _digest(tensor: torch.Tensor) -> bytes:
