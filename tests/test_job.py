@@ -85,7 +85,7 @@ def test_the_teacher_was_trained_first_and_is_finished(workplace: Path, first: d
     assert teacher.state()[0] == "finished"
     assert teacher.result("evaluate").is_file()
     recorded = teacher.read_result("train")["weights"]["best"]["sha256"]
-    assert first["train"]["teacher"]["weights_sha256"] == recorded
+    assert first["train"]["teachers"][0]["weights_sha256"] == recorded
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(

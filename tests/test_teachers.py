@@ -8,11 +8,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from recipebox import teachers
+from recipebox import job, teachers
+from recipebox.errors import RunError
+from recipebox.recipe.lock import lock_digest
 from recipebox.run_dir import RunDir, write_json
+from recipebox.supplies import Supplies
 
 WEIGHTS = b"weights"
 
@@ -78,3 +83,22 @@ def test_a_teacher_whose_trainer_dies_is_not_waited_for_longer(run: RunDir, monk
         trainer.kill()
         trainer.wait()
     assert run.state()[0] == "stopped"
+
+
+def test_each_teacher_is_asked_for_by_its_own_lock_in_the_plans_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {name: RunDir.create(name, tmp_path) for name in ("first", "second")}
+    locks = [{"settings": {"train": name}, "teachers": []} for name in runs]
+    digests = {lock_digest(lock): name for lock, name in zip(locks, runs, strict=True)}
+
+    def found(name: str, digest: str) -> list[RunDir]:
+        assert digests[digest] == name
+        return [runs[name]]
+
+    monkeypatch.setattr(job, "runs_with_lock", found)
+    monkeypatch.setattr(job, "finished_teacher", lambda found: found[0])
+    plan: Any = SimpleNamespace(name="student", teachers=[SimpleNamespace(name=name) for name in runs])
+    assert job._teacher_runs(plan, Supplies(), {"teachers": locks}) == list(runs.values())
+    with pytest.raises(RunError, match="does not say which teachers"):
+        job._teacher_runs(plan, Supplies(), {"teachers": locks[:1]})

@@ -90,7 +90,7 @@ def plan_job(
 def train_job(
     recipe: str, supplies: Supplies, *, profile: str | None, changes: list[str], device: str | None
 ) -> JobResult:
-    """A new run of a recipe, its teacher first, through all stages.
+    """A new run of a recipe, its teachers first, through all stages.
 
     Raises:
         RecipeboxError: what stopped it; the run's state then says so too.
@@ -168,7 +168,7 @@ def stage_job(name: str, stage: Stage) -> tuple[RunDir, dict[str, Any]]:
     run = find_run(name)
     _refuse_running(run)
     with signals_interrupt(), claimed(run):
-        return run, run_stage(stage, run, read_plan(run), Supplies(), None)
+        return run, run_stage(stage, run, read_plan(run), Supplies())
 
 
 def elsewhere_job(name: str, dataset: str) -> dict[str, Any]:
@@ -234,33 +234,35 @@ def _job(run: RunDir, plan: Plan, supplies: Supplies) -> JobResult:
 
 
 def _carry_out(run: RunDir, plan: Plan, supplies: Supplies, stages: tuple[Stage, ...]) -> list[CheckFailed]:
-    """Teacher, stages and report of one run, its state kept. Returns the checks that failed."""
+    """Teachers, stages and report of one run, its state kept. Returns the checks that failed."""
     with state_kept(run):
-        teacher = None
-        if not is_done(run, "train"):
-            teacher = _teacher_run(plan, supplies, read_lock(run))
-        failed = run_missing_stages(run, plan, supplies, teacher, stages)
+        teachers = [] if is_done(run, "train") else _teacher_runs(plan, supplies, read_lock(run))
+        failed = run_missing_stages(run, plan, supplies, teachers, stages)
         say(f"{plan.name}: report")
-        write_report(run, supplies, plan, teacher=teacher)
+        write_report(run, supplies, plan, teachers=teachers)
     if failed:
         run.set_state("failed", "; ".join(str(error) for error in failed))
     return failed
 
 
-def _teacher_run(plan: Plan, supplies: Supplies, lock: dict[str, Any]) -> RunDir | None:
-    """A finished run of the plan's teacher: reused, resumed or trained. None where the plan has no teacher.
+def _teacher_runs(plan: Plan, supplies: Supplies, lock: dict[str, Any]) -> list[RunDir]:
+    """A finished run of each of the plan's teachers, in their order: reused, resumed or trained.
 
     Args:
-        lock: the student's. It says which teacher, also where the code has changed since an interrupted run began.
+        lock: the student's. It says which teachers, also where the code has changed since an interrupted run began.
     """
+    if len(lock["teachers"]) != len(plan.teachers):
+        raise RunError(f"the lock of {plan.name} does not say which teachers it has. Train the recipe again.")
+    return [
+        _teacher_run(teacher, supplies, locked) for teacher, locked in zip(plan.teachers, lock["teachers"], strict=True)
+    ]
+
+
+def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> RunDir:
+    """A finished run with the teacher's lock."""
     from recipebox.recipe.lock import lock_digest
 
-    if not plan.teachers:
-        return None
-    (teacher,) = plan.teachers
-    if len(lock["teachers"]) != 1:
-        raise RunError(f"the lock of {plan.name} does not say which teacher it has. Train the recipe again.")
-    found = runs_with_lock(teacher.name, lock_digest(lock["teachers"][0]))
+    found = runs_with_lock(teacher.name, lock_digest(lock))
     finished = finished_teacher(found)
     if finished is not None:
         return finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,8 +26,10 @@ _LOWEST_SCORE = 0.05
 """Detections below this are not even looked at for the report's pictures."""
 
 
-def run_stage(stage: Stage, run: RunDir, plan: Plan, supplies: Supplies, teacher: RunDir | None) -> dict[str, Any]:
-    """Run one stage and return its result file's content. Raises what the stage raises."""
+def run_stage(
+    stage: Stage, run: RunDir, plan: Plan, supplies: Supplies, teachers: Sequence[RunDir] = ()
+) -> dict[str, Any]:
+    """Run one stage and return its result file's content; `teachers` in the plan's order. Raises what it raises."""
     detection_set = supplies.detection_set(plan.settings)
     if stage == "train":
         from recipebox.train.run import train
@@ -35,7 +38,7 @@ def run_stage(stage: Stage, run: RunDir, plan: Plan, supplies: Supplies, teacher
         resume = run.checkpoint.is_file()
         if not resume and run.epochs.is_file() and run.epochs.stat().st_size:
             say(f"{run.checkpoint} is gone: training begins anew")
-        return train(plan, run, detection_set, weights=weights, teacher_run=teacher, resume=resume)
+        return train(plan, run, detection_set, weights=weights, teacher_runs=teachers, resume=resume)
     if stage == "evaluate":
         from recipebox.evaluate.run import evaluate
 
@@ -50,7 +53,7 @@ def run_stage(stage: Stage, run: RunDir, plan: Plan, supplies: Supplies, teacher
 
 
 def run_missing_stages(
-    run: RunDir, plan: Plan, supplies: Supplies, teacher: RunDir | None, stages: tuple[Stage, ...]
+    run: RunDir, plan: Plan, supplies: Supplies, teachers: Sequence[RunDir], stages: tuple[Stage, ...]
 ) -> list[CheckFailed]:
     """Run those of `stages` that the run lacks. A failed check does not keep the later ones from being measured.
 
@@ -64,7 +67,7 @@ def run_missing_stages(
             continue
         say(f"[{number}/{len(wanted)}] {plan.name}: {stage}")
         try:
-            run_stage(stage, run, plan, supplies, teacher)
+            run_stage(stage, run, plan, supplies, teachers)
         except CheckFailed as error:
             say(f"check failed: {error}")
             failed.append(error)
@@ -86,7 +89,7 @@ def is_done(run: RunDir, stage: Stage) -> bool:
     return exported is not None and result.get("sha256") == exported
 
 
-def write_report(run: RunDir, supplies: Supplies, plan: Plan | None, *, teacher: RunDir | None = None) -> None:
+def write_report(run: RunDir, supplies: Supplies, plan: Plan | None, *, teachers: Sequence[RunDir] = ()) -> None:
     """Write report.md and report.html from what the run holds; pictures of boards where the data is at hand.
 
     Raises:
@@ -106,7 +109,7 @@ def write_report(run: RunDir, supplies: Supplies, plan: Plan | None, *, teacher:
             say(f"the report goes without pictures of boards: {error}")
     names = plan.settings.evaluate.compare if plan is not None else ()
     compare = matching_runs(run, [Path(name).stem if "/" in name else name for name in names])
-    report(run, detection_set=detection_set, detect=detect, compare=compare, teacher=teacher)
+    report(run, detection_set=detection_set, detect=detect, compare=compare, teachers=teachers)
 
 
 def _shipped_detector(run: RunDir) -> Detect:

@@ -1,6 +1,7 @@
-"""A distillation step (logits + box) against Ultralytics' own distillation, and against the floor.
+"""A distillation step (logits + box, or neck features too) against Ultralytics' own distillation and the floor.
 
     python tests/benchmarks/distillation_step.py [--rounds 12] [--imgsz 320] [--batch 16]
+        [--features cwd] [--only-features]
 
 The floor is a vanilla step plus the teacher's forward pass. Student YOLOv8n, teacher YOLOv8s, fresh weights: the time
 does not depend on them. All arms run in one process, each with its own copy of the student.
@@ -74,14 +75,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--features", choices=["cwd", "pkd", "mse", "native"], help="a term of neck features too")
+    parser.add_argument("--only-features", action="store_true", help="that term alone, without logits and box")
     options = parser.parse_args()
     args = get_cfg(overrides={"imgsz": options.imgsz, "batch": options.batch})
     images = batch(options.batch, options.imgsz)
     student, teacher = detector("yolov8n", args), detector("yolov8s", args)
 
     ours = deepcopy(student)
-    settings = Distillation.model_validate({"teachers": [{"recipe": "t"}], "logits": {}, "box": {}})
-    technique = DistillationTechnique(settings, lambda device: Teacher(deepcopy(teacher), device))
+    terms: dict[str, Any] = {} if options.only_features else {"logits": {}, "box": {}}
+    if options.features:
+        terms["features"] = {"loss": options.features}
+    settings = Distillation.model_validate({"teachers": [{"recipe": "t"}], **terms})
+    technique = DistillationTechnique(settings, [lambda device: Teacher(deepcopy(teacher), device)])
+    technique.on_model(ours)
     context = SimpleNamespace(
         model=ours, device=torch.device("cpu"), names=tuple("abcdef"), step=1, total_steps=100, record=print
     )
@@ -111,6 +118,7 @@ def main() -> None:
         benchmark="distillation_step",
         imgsz=options.imgsz,
         batch=options.batch,
+        terms=[f"{name} {term.loss}" for name, term in settings.terms.items()],
         rounds=options.rounds,
         step_ms={name: round(1000 * sorted(values)[len(values) // 2], 1) for name, values in seconds.items()},
         against_ultralytics=ratio(ours_s, seconds["ultralytics"]),

@@ -207,15 +207,15 @@ def test_noise_alone_is_no_effect(planned: Planned, supplies: Supplies, monkeypa
 def test_the_traced_trainer_stands_where_a_resumed_one_would(planned: Planned, supplies: Supplies) -> None:
     plan = planned("tiny", "train.nbs=8")
     detection_set = supplies.detection_set(plan.settings)
-    late = trace(plan, Window(2, batches=2), detection_set, weights=None, teacher_run=None)
+    late = trace(plan, Window(2, batches=2), detection_set, weights=None, teacher_runs=())
     assert len(late.views) == 8
     assert len(late.step_norms) == 1, "two batches to a step"
     assert late.rates[0][0] == pytest.approx(0.002 * ((1 - 2 / 3) * 0.99 + 0.01)), "past the warm-up, on the line"
     # Of the four batches before it the first steps by itself in the warm-up, the second and third together.
     assert late.numbers[1]["ema/decay"] == pytest.approx(0.9999 * (1 - math.exp(-3 / 10)))
-    ends = trace(plan, Window(0, 1, epoch_batches=1, epoch_ends=2), detection_set, weights=None, teacher_run=None)
+    ends = trace(plan, Window(0, 1, epoch_batches=1, epoch_ends=2), detection_set, weights=None, teacher_runs=())
     assert len(ends.views) == 8, "two epochs cut short after one batch"
-    looked = trace(plan, Window(1, views=8), detection_set, weights=None, teacher_run=None)
+    looked = trace(plan, Window(1, views=8), detection_set, weights=None, teacher_runs=())
     assert looked.weights is None
     assert len(looked.views) == 8
 
@@ -245,10 +245,10 @@ def test_a_finished_teacher_is_used(planned: Planned, supplies: Supplies, tmp_pa
     run = untrained(plan.teachers[0], supplies, runs_root())
     write_json(run.lock, plan_lock(plan.teachers[0], supplies))
     run.plan.touch()
-    assert teaching(plan, supplies, tmp_path).run != run, "it is not finished"
+    assert teaching(plan, supplies, tmp_path).runs != (run,), "it is not finished"
     run.set_state("finished")
     taught = teaching(plan, supplies, tmp_path)
-    assert taught.run == run
+    assert taught.runs == (run,)
     assert taught.words == (f"teacher tiny: {run.root}",)
 
 

@@ -134,7 +134,12 @@ CONFLICTS = [
     ("optimizer: AdamW, lr0: 0.001", "optimizer: auto, warmup_bias_lr: 0.0", r":3: `train\.warmup_bias_lr` with"),
     ("optimizer: AdamW, lr0: 0.001", "optimizer: SGD", r":3: `optimizer: SGD` needs `train\.lr0`"),
     ("weights: yolov8n.pt", "weights: yolo26n.pt", r":9: .*the student, yolo26n, has none .*reg_max is 1"),
-    ("    logits: {weight: 1.0}\n    box: {}\n", "", r":6: `distillation` has neither `logits` nor `box`"),
+    ("    logits: {weight: 1.0}\n    box: {}\n", "", r":6: `distillation` has none of `logits`, `box` and `features`"),
+    (
+        "    box: {}\n",
+        "    features: {loss: pkd, temperature: 2}\n",
+        r":9: `distillation\.features\.temperature` with `loss: pkd`",
+    ),
     ("imgsz: 320", "imgsz: 352", r":7: the teacher teacher is trained at 320 px and the student at 352"),
     ("dataset: deeppcb", "dataset: cars", r":7: the teacher teacher knows the classes open, .*the student car "),
     ("imgsz: 320, batch: 16", "imgsz: 32, batch: 3", r"batch normalisation cannot do that"),

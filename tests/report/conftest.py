@@ -211,16 +211,16 @@ def write_run(runs: Path, recipe: str, *, level: float = 0.9, teacher: RunDir | 
     write_lines(run.epochs, epoch_rows(12, distilled=distilled, best=11))
     write_lines(run.steps, step_rows(12, distilled=distilled))
     evaluated = evaluation(weights, level)
-    taught = None
+    taught = []
     if teacher is not None:
         taught_by = json.loads(teacher.result("evaluate").read_text(encoding="utf-8"))["weights_sha256"]
-        taught = {"recipe": "pcb-teacher", "run": str(teacher.root), "weights_sha256": taught_by}
+        taught = [{"recipe": "pcb-teacher", "run": str(teacher.root), "weights_sha256": taught_by}]
     trained = {
         "schema": 1, "epochs": 12, "best_epoch": 11, "val": {"mAP50": 0.861, "mAP50-95": 0.581}, "seconds": 1041.2,
         "optimizer_steps": 528, "resumed": 0, "device": "cpu",
         "weights": {"best": {"file": "weights/best.pt", "sha256": weights}},
         "initial_weights": {"name": "yolov8n.pt", "sha256": "f59b3d833e2ff32e" * 4},
-        "teacher": taught,
+        "teachers": taught,
     }  # fmt: skip
     exported = export_result(weights, evaluated["test"])
     stages = {"train": trained, "evaluate": evaluated, "export": exported, "bench": bench_result()}

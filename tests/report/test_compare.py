@@ -14,7 +14,7 @@ from recipebox.report.compare import (
     matching_runs,
     peers,
     result_table,
-    teacher_peer,
+    teacher_peers,
     ticked,
     weaker,
 )
@@ -75,7 +75,7 @@ def test_the_run_itself_is_no_baseline(run: RunDir) -> None:
 
 
 def test_the_teacher_is_found_by_itself(run: RunDir, teacher_run: RunDir) -> None:
-    row = teacher_peer(read_run(run), None)
+    (row,) = teacher_peers(read_run(run), [])
     assert row is not None
     assert row.facts is not None
     assert row.reason == ""
@@ -84,16 +84,16 @@ def test_the_teacher_is_found_by_itself(run: RunDir, teacher_run: RunDir) -> Non
 
 def test_a_moved_teacher_folder_is_found_beside_the_run(run: RunDir, teacher_run: RunDir) -> None:
     document = json.loads(run.result("train").read_text())
-    document["teacher"]["run"] = f"/elsewhere/pcb-teacher/{teacher_run.id}"
+    document["teachers"][0]["run"] = f"/elsewhere/pcb-teacher/{teacher_run.id}"
     run.result("train").write_text(json.dumps(document))
-    row = teacher_peer(read_run(run), None)
+    (row,) = teacher_peers(read_run(run), [])
     assert row is not None
     assert row.facts is not None
 
 
 def test_a_lost_teacher_names_the_command(run: RunDir, teacher_run: RunDir) -> None:
     teacher_run.plan.unlink()
-    row = teacher_peer(read_run(run), None)
+    (row,) = teacher_peers(read_run(run), [])
     assert row is not None
     assert row.facts is None
     assert "recipebox train pcb-teacher --profile cpu" in row.reason
@@ -101,13 +101,13 @@ def test_a_lost_teacher_names_the_command(run: RunDir, teacher_run: RunDir) -> N
 
 def test_a_teacher_with_other_weights_does_not_count(run: RunDir, teacher_run: RunDir, edit_result: Edit) -> None:
     edit_result(teacher_run, "evaluate", ("weights_sha256",), "1" * 64)
-    row = teacher_peer(read_run(run), teacher_run)
+    (row,) = teacher_peers(read_run(run), [teacher_run])
     assert row is not None
     assert "not those this run learned from" in row.reason
 
 
 def test_a_run_without_teacher_has_no_teacher_row(baseline_run: RunDir) -> None:
-    assert teacher_peer(read_run(baseline_run), None) is None
+    assert teacher_peers(read_run(baseline_run), []) == []
 
 
 def test_the_table_adds_up(run: RunDir, baseline_run: RunDir) -> None:

@@ -134,7 +134,7 @@ def test_a_teacher_sees_the_stage_that_the_student_sees(
 
     settings = Distillation.model_validate({"teachers": [{"recipe": "t"}], "logits": {}, "box": {}})
     arguments |= {"epochs": 2, "close_mosaic": 0}
-    run, _ = train(tmp_path, few, arguments, [progressive(), DistillationTechnique(settings, load)])
+    run, _ = train(tmp_path, few, arguments, [progressive(), DistillationTechnique(settings, [load])])
     assert sizes == [32] * 3 + [64] * 3
     losses = [json.loads(line)["loss"]["kd_loss"] for line in run.steps.read_text().splitlines()]
     assert all(loss > 0 for loss in losses)

@@ -35,15 +35,20 @@ def distillation_and_ema() -> list[Technique]:
 
     def load(device: torch.device) -> Teacher:
         torch.manual_seed(11)
-        model = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+        model = DetectionModel("yolov8s.yaml", nc=3, verbose=False)
         model.names = {0: "red", 1: "green", 2: "blue"}
         return Teacher(model, device)
 
     settings = Distillation.model_validate(
-        {"teachers": [{"recipe": "t"}], "logits": {"weight": 1.0, "weight_end": 0.2}, "box": {}}
+        {
+            "teachers": [{"recipe": "t"}],
+            "logits": {"weight": 1.0, "weight_end": 0.2},
+            "box": {},
+            "features": {"loss": "cwd", "temperature": 1, "temperature_end": 2},
+        }
     )
     average = Ema(decay=0.99, tau=5, every=2, evaluate_both=True)
-    return [DistillationTechnique(settings, load), EmaTechnique(average)]
+    return [DistillationTechnique(settings, [load]), EmaTechnique(average)]
 
 
 def class_levers_and_sampling() -> list[Technique]:

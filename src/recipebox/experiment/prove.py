@@ -127,8 +127,8 @@ class Tracer:
 
     def _trace(self, settings: Settings, window: Window) -> Trace:
         plan = replace(self._plan, settings=settings)
-        run = self._taught.run if settings.techniques.distillation is not None else None
-        return trace(plan, window, self._set, weights=self._weights, teacher_run=run)
+        runs = self._taught.runs if settings.techniques.distillation is not None else ()
+        return trace(plan, window, self._set, weights=self._weights, teacher_runs=runs)
 
 
 def _why(lever: Lever, on: Trace, off: Trace, difference: Difference, noise: Difference) -> str | None:

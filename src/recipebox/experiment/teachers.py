@@ -23,9 +23,9 @@ from recipebox.train.weights_file import shippable
 
 @dataclass(frozen=True)
 class Teaching:
-    """The teacher's run, and in words what it is."""
+    """The teachers' runs in the plan's order, and in words what each is."""
 
-    run: RunDir | None
+    runs: tuple[RunDir, ...]
     words: tuple[str, ...]
 
 
@@ -34,18 +34,20 @@ def teaching(plan: Plan, supplies: Supplies, folder: Path) -> Teaching:
 
     The proof is of the lever's action, not of its worth, so an untrained teacher serves where no trained one is.
     """
-    if not plan.teachers:
-        return Teaching(None, ())
-    (teacher,) = plan.teachers
+    found = [_teaching(teacher, supplies, folder) for teacher in plan.teachers]
+    return Teaching(tuple(run for run, _ in found), tuple(words for _, words in found))
+
+
+def _teaching(teacher: Plan, supplies: Supplies, folder: Path) -> tuple[RunDir, str]:
     found = runs_with_lock(teacher.name, lock_digest(plan_lock(teacher, supplies)))
     run = finished_teacher([run for run in found if run.state()[0] == "finished"])
     if run is not None:
-        return Teaching(run, (f"teacher {teacher.name}: {run.root}",))
+        return run, f"teacher {teacher.name}: {run.root}"
     words = (
         f"teacher {teacher.name}: no finished run, so its network as it begins ({teacher.settings.model.weights}), its "
         "head moved off indifference; what is proven is that the levers act, not what they are worth"
     )
-    return Teaching(untrained(teacher, supplies, folder), (words,))
+    return untrained(teacher, supplies, folder), words
 
 
 def untrained(teacher: Plan, supplies: Supplies, folder: Path) -> RunDir:
@@ -63,7 +65,6 @@ def untrained(teacher: Plan, supplies: Supplies, folder: Path) -> RunDir:
         run,
         supplies.detection_set(settings),
         weights=supplies.weights(settings),
-        teacher_run=None,
         kind=WatchedTrainer,
     )
     assert isinstance(trainer, WatchedTrainer)

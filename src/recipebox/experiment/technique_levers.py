@@ -73,7 +73,7 @@ def _distillation(part: str, course: Course) -> Lever | None:
     )
 
 
-DISTILLATION_TERMS = ("logits", "box")
+DISTILLATION_TERMS = ("logits", "box", "features")
 
 
 def _label_smoothing(course: Course) -> Lever | None:
@@ -134,6 +134,7 @@ TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.sampling": _sampling,
     "techniques.distillation.logits": partial(_distillation, "logits"),
     "techniques.distillation.box": partial(_distillation, "box"),
+    "techniques.distillation.features": partial(_distillation, "features"),
     "techniques.clipping": _clipping,
     "techniques.ema": _ema,
     "techniques.swa": _swa,

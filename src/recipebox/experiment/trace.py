@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -104,12 +104,12 @@ class Trace:
 
 
 def trace(
-    plan: Plan, window: Window, detection_set: DetectionSet, *, weights: Path | None, teacher_run: RunDir | None
+    plan: Plan, window: Window, detection_set: DetectionSet, *, weights: Path | None, teacher_runs: Sequence[RunDir]
 ) -> Trace:
     """Run the window's part of the plan's training in a temporary folder.
 
     Args:
-        weights, teacher_run: as for `train.run.train`.
+        weights, teacher_runs: as for `train.run.train`.
 
     Raises:
         TrainingFailed, WeightsError, PlanConflict: as in training.
@@ -121,7 +121,9 @@ def trace(
     )
     with tempfile.TemporaryDirectory(prefix="recipebox-prove-") as folder:
         run = RunDir.create(plan.name, Path(folder))
-        trainer = make_trainer(plan, run, detection_set, weights=weights, teacher_run=teacher_run, kind=WatchedTrainer)
+        trainer = make_trainer(
+            plan, run, detection_set, weights=weights, teacher_runs=teacher_runs, kind=WatchedTrainer
+        )
         assert isinstance(trainer, WatchedTrainer)
         return trainer.watch(window)
 

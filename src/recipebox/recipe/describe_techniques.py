@@ -27,9 +27,8 @@ def describe_techniques(settings: Settings) -> Iterator[str]:
     if techniques.sampling is not None:
         yield f"images drawn by {_by(techniques.sampling)}"
     if techniques.distillation is not None:
-        yield f"distillation from {', '.join(each.recipe for each in techniques.distillation.teachers)} " + ", ".join(
-            _terms(techniques.distillation)
-        )
+        terms = ", ".join(_terms(techniques.distillation))
+        yield f"distillation from {', '.join(_teachers(techniques.distillation))} {terms}"
     if techniques.clipping is not None:
         yield f"clipping at {techniques.clipping.max_norm:g}" if techniques.clipping.max_norm else "clipping off"
     if techniques.ema is False:
@@ -67,8 +66,17 @@ def _class_weights(weights: ClassWeights) -> Iterator[str]:
         yield f"positives x {weights.pos_weight:g}"
 
 
+def _teachers(distillation: Distillation) -> Iterator[str]:
+    several = len(distillation.teachers) > 1
+    for teacher in distillation.teachers:
+        yield teacher.recipe + (f" (weight {teacher.weight:g})" if several else "")
+
+
 def _terms(distillation: Distillation) -> Iterator[str]:
-    for name, term in (("logits", distillation.logits), ("box", distillation.box)):
-        if term is not None:
-            end = f" to {term.weight_end:g}" if term.weight_end is not None else ""
-            yield f"{name} ({term.loss}, temperature {term.temperature:g}, weight {term.weight:g}{end})"
+    for name, term in distillation.terms.items():
+        said: list[str] = [term.loss]
+        for key in ("temperature", "weight"):
+            start, end = getattr(term, key), getattr(term, f"{key}_end")
+            if start is not None:
+                said.append(f"{key} {start:g}" + (f" to {end:g}" if end is not None else ""))
+        yield f"{name} ({', '.join(said)})"

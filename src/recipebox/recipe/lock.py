@@ -77,7 +77,8 @@ def deciding_settings(settings: Settings) -> dict[str, Any]:
         del everything["techniques"]["ema"]["evaluate_both"]  # one more measurement, of the same training
     if everything["techniques"]["distillation"] is not None:
         # Who taught stands in the teachers' locks; under what name, or from which path, does not matter.
-        everything["techniques"]["distillation"]["teachers"] = len(settings.techniques.distillation.teachers)  # type: ignore[union-attr]
+        weights = [teacher.pop("weight") for teacher in everything["techniques"]["distillation"]["teachers"]]
+        everything["techniques"]["distillation"]["teachers"] = [weight / sum(weights) for weight in weights]
     return everything
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from recipebox.errors import PlanConflict, RecipeError
 from recipebox.recipe.class_conflicts import class_conflicts
 from recipebox.recipe.conflicts import conflicts, idle_settings
+from recipebox.recipe.distillation_conflicts import partly_taught, teacher_conflicts, twin_teachers
 from recipebox.recipe.estimate import (
     Estimate,
     ema_decay,
@@ -26,7 +27,6 @@ from recipebox.recipe.plan_record import Change, Pending, Plan, plan_document, p
 from recipebox.recipe.problems import did_you_mean, validated
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.supply import Supply
-from recipebox.recipe.technique_conflicts import teacher_conflicts
 from recipebox.recipe.yaml_nodes import Document, KeyPath, merged
 
 __all__ = [
@@ -108,14 +108,17 @@ def _plan(
 
     refused = [*conflicts(settings, document, count), *class_conflicts(settings, known.names, document)]
     teachers = tuple(_teachers(loaded, settings, request, overrides, students, refused))
+    names, partly = _class_names(supply), []
     for teacher in teachers:
         fell_back = (bool(supply.data_fallback), any(words.startswith("data:") for words in teacher.fallbacks))
-        names = _class_names(supply)
         refused += teacher_conflicts(settings, teacher.settings, teacher.name, names, fell_back, document)
+        partly += list(partly_taught(settings, teacher.settings, teacher.name, names))
+    refused += twin_teachers(teachers, document)
     if refused:
         raise PlanConflict("\n".join(dict.fromkeys(refused)))
     estimate = _estimate(settings, known, supply, request.machine, teachers)
-    warnings = [*supply.warnings, *idle_settings(settings, document, estimate), *_surroundings(loaded, settings)]
+    warnings = [*supply.warnings, *partly, *idle_settings(settings, document, estimate)]
+    warnings += _surroundings(loaded, settings)
     if chosen == "gpu" and not request.machine.has_gpu:
         warnings.append("the profile `gpu` is made for a GPU, and this run would use the CPU: see the time above.")
     if 0 < request.machine.free_disk < estimate.disk_bytes:
@@ -212,13 +215,16 @@ def _teachers(
             continue
         profile = request.profile if request.profile in recipe.recipe.profiles else None
         try:
-            yield _plan(recipe, request, _inherited(overrides), profile, line)
+            yield _plan(recipe, request, _inherited(overrides, loaded, recipe), profile, line)
         except PlanConflict as error:
             refused += [f"teacher {recipe.name}: {reason}" for reason in str(error).splitlines()]
 
 
-def _inherited(overrides: dict[str, Any]) -> dict[str, Any]:
-    """The part of `--set` that holds for teachers too."""
+def _inherited(overrides: dict[str, Any], student: LoadedRecipe, teacher: LoadedRecipe) -> dict[str, Any]:
+    """The part of `--set` that holds for teachers too.
+
+    Seeds keep their distance: teachers that differ by their seed alone are to be different teachers under any seed.
+    """
     result: dict[str, Any] = {}
     for section, *rest in INHERITED_BY_TEACHERS:
         value = overrides.get(str(section))
@@ -226,6 +232,9 @@ def _inherited(overrides: dict[str, Any]) -> dict[str, Any]:
             result[str(section)] = value
         elif rest and isinstance(value, dict) and rest[0] in value:
             result.setdefault(str(section), {})[rest[0]] = value[rest[0]]
+    seed = result.get("train", {}).get("seed")
+    if isinstance(seed, int):
+        result["train"]["seed"] = (seed + teacher.recipe.train.seed - student.recipe.train.seed) % 2**31
     return result
 
 

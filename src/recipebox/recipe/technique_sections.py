@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
 from recipebox.recipe.pixel_sections import Late, Progressive
@@ -48,36 +48,71 @@ class Clipping(Section):
         raise ValueError("must be a norm above 0, or `off`")
 
 
-class LogitsDistillation(Section):
-    """Per-class binary cross entropy on the teacher's sigmoid, weighted by the disagreement."""
+class DistillationTerm(Section):
+    """What every term of distillation has. Weight and temperature run on a line from the first step to the last."""
 
-    loss: Literal["bce"] = "bce"
-    temperature: Annotated[float, Field(ge=0.1, le=20.0)] = 1.0
     weight: NonNegative = 1.0
     weight_end: NonNegative | None = Field(default=None, description="Weight at the last step; linear in between.")
 
 
-class BoxDistillation(Section):
+class LogitsDistillation(DistillationTerm):
+    """Per-class binary cross entropy on the teacher's sigmoid, weighted by the disagreement."""
+
+    loss: Literal["bce"] = "bce"
+    temperature: Annotated[float, Field(ge=0.1, le=20.0)] = 1.0
+    temperature_end: Annotated[float, Field(ge=0.1, le=20.0)] | None = None
+
+
+class BoxDistillation(DistillationTerm):
     """Localisation distillation over the DFL bins."""
 
     loss: Literal["ld"] = "ld"
-    temperature: Annotated[float, Field(ge=0.1, le=50.0)] = 10.0
     weight: NonNegative = 0.5
-    weight_end: NonNegative | None = None
+    temperature: Annotated[float, Field(ge=0.1, le=50.0)] = 10.0
+    temperature_end: Annotated[float, Field(ge=0.1, le=50.0)] | None = None
+
+
+class FeatureDistillation(DistillationTerm):
+    """The neck maps that the head reads, compared level by level."""
+
+    loss: Literal["cwd", "pkd", "mse", "native"] = Field(
+        default="cwd",
+        description="Channel-wise distillation, Pearson correlation, mean squared difference, or Ultralytics' own.",
+    )
+    temperature: Annotated[float, Field(ge=0.1, le=20.0)] | None = Field(
+        default=None, description="Of the softmax over an image's cells; `cwd` only, where it is 1 unless given."
+    )
+    temperature_end: Annotated[float, Field(ge=0.1, le=20.0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _softmax_has_a_temperature(cls, section: Any) -> Any:
+        """1 where `cwd` is given none; the other losses keep None."""
+        if isinstance(section, dict) and section.get("loss", "cwd") == "cwd" and section.get("temperature") is None:
+            return {**section, "temperature": 1.0}
+        return section
 
 
 class Teacher(Section):
     """A finished run of another recipe; trained first where there is none with the same lock."""
 
     recipe: str = Field(min_length=1, description="A recipe's name, or a path relative to this recipe.")
+    weight: Positive = Field(default=1.0, description="Its share of every mean over teachers, beside the others'.")
 
 
 class Distillation(Section):
-    """Learn from a teacher that sees the same augmented batch."""
+    """Learn from teachers that see the same augmented batch."""
 
-    teachers: Annotated[tuple[Teacher, ...], Field(min_length=1, max_length=1)]
+    teachers: Annotated[tuple[Teacher, ...], Field(min_length=1, max_length=8)]
     logits: LogitsDistillation | None = None
     box: BoxDistillation | None = None
+    features: FeatureDistillation | None = None
+
+    @property
+    def terms(self) -> dict[str, LogitsDistillation | BoxDistillation | FeatureDistillation]:
+        """Those that are there, by name."""
+        found = {"logits": self.logits, "box": self.box, "features": self.features}
+        return {name: term for name, term in found.items() if term is not None}
 
 
 class Techniques(Section):

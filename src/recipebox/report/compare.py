@@ -121,28 +121,42 @@ def weaker(this: RunFacts, other: RunFacts) -> list[str]:
     return found if len(found) <= 8 else [*found[:8], f"and {len(found) - 8} more settings"]
 
 
-def teacher_peer(this: RunFacts, teacher: RunDir | None) -> Peer | None:
-    """The teacher's row; None when this run has no teacher."""
-    named = this.train.text("teacher", "recipe")
-    if named is None and this.plan is not None and this.plan.teachers:
-        named = this.plan.teachers[0].name
-    if teacher is None:
-        if named is None:
-            return None
-        folder = this.train.text("teacher", "run")
-        # `run` may be absolute, or relative to where training was started; the sibling folder serves a moved copy.
-        places = [Path(folder), this.run.root.parent.parent / named / Path(folder).name] if folder else []
-        found = next((place for place in places if (place / "plan.yaml").is_file()), None)
-        if found is None:
-            profile = this.plan.profile if this.plan is not None else None
-            why = f"its run folder is not here; `{train_command(named, profile)}` makes one"
-            return Peer("teacher", named, None, why)
-        teacher = RunDir(found.absolute())
+def teacher_peers(this: RunFacts, teachers: Sequence[RunDir]) -> list[Peer]:
+    """The teachers' rows in the recipe's order; none when this run has no teacher.
+
+    Args:
+        teachers: their runs; where there are none, those that train.json names are looked for.
+    """
+    recorded = this.train.entries("teachers")
+    if teachers:
+        return [_teacher_peer(this, run, recorded) for run in teachers]
+    if recorded:
+        return [_recorded_teacher(this, teacher) for teacher in recorded]
+    planned = this.plan.teachers if this.plan is not None else ()
+    return [Peer("teacher", teacher.name, None, _make_one(this, teacher.name)) for teacher in planned]
+
+
+def _recorded_teacher(this: RunFacts, recorded: Document) -> Peer:
+    named, folder = recorded.text("recipe") or "not recorded", recorded.text("run")
+    # `run` may be absolute, or relative to where training was started; the sibling folder serves a moved copy.
+    places = [Path(folder), this.run.root.parent.parent / named / Path(folder).name] if folder else []
+    found = next((place for place in places if (place / "plan.yaml").is_file()), None)
+    if found is None:
+        return Peer("teacher", named, None, _make_one(this, named))
+    return _teacher_peer(this, RunDir(found.absolute()), [recorded])
+
+
+def _teacher_peer(this: RunFacts, teacher: RunDir, recorded: Sequence[Document]) -> Peer:
     peer = _peer(this, teacher, "teacher")
-    used = this.train.text("teacher", "weights_sha256")
-    if peer.facts is not None and used is not None and used != peer.facts.evaluate.text("weights_sha256"):
+    used = [found for each in recorded if (found := each.text("weights_sha256")) is not None]
+    if peer.facts is not None and used and peer.facts.evaluate.text("weights_sha256") not in used:
         return Peer("teacher", peer.recipe, peer.facts, "its evaluated weights are not those this run learned from")
     return peer
+
+
+def _make_one(this: RunFacts, recipe: str) -> str:
+    profile = this.plan.profile if this.plan is not None else None
+    return f"its run folder is not here; `{train_command(recipe, profile)}` makes one"
 
 
 def peers(this: RunFacts, compare: Sequence[RunDir]) -> list[Peer]:

@@ -59,7 +59,7 @@ _LOSS_TITLES = {
     "cls_loss": "class loss",
     "dfl_loss": "distribution loss (DFL)",
 }
-_DISTILLATION = {"kd_logits_loss": "class logits", "kd_box_loss": "boxes"}
+_DISTILLATION = {"kd_logits_loss": "class logits", "kd_box_loss": "boxes", "kd_features_loss": "neck maps"}
 
 
 @contextmanager
@@ -110,7 +110,9 @@ def losses(facts: RunFacts) -> bytes | None:
             _finish(axes, _LOSS_TITLES.get(key, one_line(key, 24)), "loss per image")
         if distilled:
             axes = add()
-            for (name, points), colour, style in zip(distilled.items(), (GREEN, PURPLE), ("o-", "s--"), strict=False):
+            for (name, points), colour, style in zip(
+                distilled.items(), (GREEN, PURPLE, ORANGE), ("o-", "s--", "D:"), strict=False
+            ):
                 _curve(axes, points, name, colour, style)
             _finish(axes, "distillation losses", "weighted loss per image")
         return png(figure)
@@ -150,7 +152,7 @@ def schedules(facts: RunFacts) -> bytes | None:
         (
             "distillation weights",
             "weight",
-            {"logits": ("techniques", "distillation/logits_weight"), "box": ("techniques", "distillation/box_weight")},
+            {name: ("techniques", f"distillation/{name}_weight") for name in ("logits", "box", "features")},
         ),
     ]
     drawn = []
@@ -164,7 +166,9 @@ def schedules(facts: RunFacts) -> bytes | None:
     with panels(len(drawn)) as (figure, add):
         for title, unit, kept in drawn:
             axes = add()
-            for (name, points), colour, style in zip(kept.items(), (BLUE, VERMILLION), ("-", "--"), strict=False):
+            for (name, points), colour, style in zip(
+                kept.items(), (BLUE, VERMILLION, GREEN), ("-", "--", ":"), strict=False
+            ):
                 _curve(axes, points, name, colour, style if len(points) > 1 else "o")
             _finish(axes, title, unit)
         return png(figure)

@@ -67,8 +67,7 @@ def _train_items(facts: RunFacts) -> list[str]:
             + (f", SHA-256 {code(weights)}" if weights else "")
         )
         items.append(_initial_weights(train.part("initial_weights")))
-        teacher = train.part("teacher")
-        if teacher:
+        for teacher in train.entries("teachers"):
             sha = teacher.text("weights_sha256")
             items.append(
                 f"teacher: {escape(teacher.text('recipe') or 'not recorded')}, weights "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipebox.errors import RecipeboxError, storage_errors
-from recipebox.report.compare import Peer, peers, teacher_peer
+from recipebox.report.compare import Peer, peers, teacher_peers
 from recipebox.report.headline import headline, warnings_to_heed
 from recipebox.report.html import page
 from recipebox.report.markdown import escape, one_line, picture
@@ -53,7 +53,7 @@ def report(
     detection_set: DetectionSet | None = None,
     detect: Detect | None = None,
     compare: Sequence[RunDir] = (),
-    teacher: RunDir | None = None,
+    teachers: Sequence[RunDir] = (),
 ) -> Report:
     """Write the report of a run.
 
@@ -61,15 +61,14 @@ def report(
         detection_set: the data the run was evaluated on; with `detect` it gives the picture of test boards.
         detect: uint8 BGR image (H, W, 3) -> (n, 6) x1, y1, x2, y2 in its pixels, score, class; low scores included.
         compare: runs to stand beside this one. `compare.matching_runs` finds those that the recipe names.
-        teacher: the teacher's run; default: the one train.json names, where its folder is still there.
+        teachers: their runs; default: those that train.json names, where their folders are still there.
 
     Raises:
         RunError: `run` is not a run folder.
         StorageError: the report cannot be written; an earlier one is then left as it was.
     """
     facts = read_run(run)
-    teacher_row = teacher_peer(facts, teacher)
-    others = ([teacher_row] if teacher_row is not None else []) + peers(facts, compare)
+    others = teacher_peers(facts, teachers) + peers(facts, compare)
     pictures, problems = _draw(facts)
     boards, notes = _boards_section(facts, detection_set, detect, pictures)
     if detection_set is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from recipebox.run_dir import RunDir
 
 
-def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: RunDir | None) -> list[Technique]:
+def build_techniques(settings: Settings, order: tuple[str, ...], teacher_runs: Sequence[RunDir]) -> list[Technique]:
     """The techniques of a recipe, in the plan's `order`.
 
     Args:
-        teacher_run: the finished run that distillation learns from.
+        teacher_runs: the finished runs that distillation learns from, in the recipe's order.
     """
     wanted: dict[str, Technique] = {}
     techniques = settings.techniques
@@ -44,10 +45,10 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_run: Ru
         from recipebox.techniques.distillation.teacher import load_teacher
         from recipebox.techniques.distillation.technique import DistillationTechnique
 
-        assert teacher_run is not None, "the job finds or trains the teacher first"
-        recorded = teacher_run.read_result("train")["weights"]["best"]["sha256"]
-        load = partial(load_teacher, teacher_run.best, recorded)
-        wanted["distillation"] = DistillationTechnique(techniques.distillation, load)
+        assert len(teacher_runs) == len(techniques.distillation.teachers), "the job finds or trains teachers first"
+        recorded = [run.read_result("train")["weights"]["best"]["sha256"] for run in teacher_runs]
+        loads = [partial(load_teacher, run.best, sha256) for run, sha256 in zip(teacher_runs, recorded, strict=True)]
+        wanted["distillation"] = DistillationTechnique(techniques.distillation, loads)
     if techniques.clipping is not None:
         wanted["clipping"] = ClippingTechnique(techniques.clipping)
     if techniques.ema is not None:

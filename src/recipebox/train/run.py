@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,14 @@ def train(
     detection_set: DetectionSet,
     *,
     weights: Path | None,
-    teacher_run: RunDir | None = None,
+    teacher_runs: Sequence[RunDir] = (),
     resume: bool = False,
 ) -> dict[str, Any]:
     """Train as planned; with `resume` go on from the last whole epoch. Returns train.json's content.
 
     Args:
         weights: initial weights, already checked; None trains from scratch.
-        teacher_run: the finished run to distil from, where the plan has distillation.
+        teacher_runs: the finished runs to distil from, in the recipe's order, where the plan has distillation.
 
     Raises:
         TrainingFailed: the loss is not finite, or memory ran out.
@@ -39,7 +40,7 @@ def train(
         RunError: the run is spoiled and cannot be continued.
     """
     settings = plan.settings
-    trainer = make_trainer(plan, run, detection_set, weights=weights, teacher_run=teacher_run, resume=resume)
+    trainer = make_trainer(plan, run, detection_set, weights=weights, teacher_runs=teacher_runs, resume=resume)
     resumed_from = trainer.telemetry.epochs[-1]["epoch"] if trainer.telemetry.epochs else 0
     if resumed_from < settings.train.epochs:
         _fit(trainer, settings, weights)
@@ -71,7 +72,7 @@ def train(
             "name": weights.name if weights else "scratch",
             "sha256": file_sha256(weights) if weights else None,
         },
-        "teacher": _teacher(teacher_run),
+        "teachers": [_teacher(teacher) for teacher in teacher_runs],
     }
     write_json(run.result("train"), document)
     return document
@@ -83,7 +84,7 @@ def make_trainer(
     detection_set: DetectionSet,
     *,
     weights: Path | None,
-    teacher_run: RunDir | None,
+    teacher_runs: Sequence[RunDir] = (),
     resume: bool = False,
     kind: type[RecipeTrainer] | None = None,
 ) -> RecipeTrainer:
@@ -96,7 +97,7 @@ def make_trainer(
     from recipebox.train.trainer import RecipeTrainer
 
     settings = plan.settings
-    techniques = build_techniques(settings, technique_order(settings), teacher_run)
+    techniques = build_techniques(settings, technique_order(settings), teacher_runs)
     arguments = stock_arguments(settings, plan.device, run, weights)
     for technique in techniques:
         arguments |= technique.train_args()
@@ -147,8 +148,6 @@ def stock_arguments(settings: Settings, device: str, run: RunDir, weights: Path 
     return arguments | {"model": str(weights)}
 
 
-def _teacher(run: RunDir | None) -> dict[str, Any] | None:
-    if run is None:
-        return None
+def _teacher(run: RunDir) -> dict[str, Any]:
     recorded = run.read_result("train")["weights"]["best"]["sha256"]
     return {"recipe": run.recipe, "run": str(run.root), "weights_sha256": recorded}

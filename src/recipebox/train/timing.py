@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,8 +22,8 @@ _CLASSES = 6
 def timed(plan: Plan, *, steps: int = 3) -> Plan:
     """The plan, and its teachers' plans, with `estimate.seconds` from steps timed on the plan's device.
 
-    Forward, loss, backward and optimizer step on a random batch, the teacher's pass included; one step to warm up, the
-    median of `steps` more. Reading and augmenting images is not in it.
+    Forward, loss, backward and optimizer step on a random batch, the teachers' passes included; one step to warm up,
+    the median of `steps` more. Reading and augmenting images is not in it.
 
     Raises:
         PlanConflict: the architecture is only known to the weights file, or memory ran out.
@@ -57,12 +58,14 @@ def _step(plan: Plan) -> Callable[[], None]:
     criterion = student.init_criterion()
     ask: Callable[[Any], None] | None = None
     if settings.techniques.distillation is not None and plan.teachers:
-        from recipebox.techniques.distillation.teacher import Teacher
         from recipebox.techniques.distillation.technique import DistillationTechnique
 
-        teacher = Teacher(_detector(plan.teachers[0].settings, device), device)
-        technique = DistillationTechnique(settings.techniques.distillation, lambda _: teacher)
-        context = SimpleNamespace(model=student, device=device, names=teacher.names, step=1, total_steps=1)
+        loads = [partial(_teacher, teacher.settings) for teacher in plan.teachers]
+        technique = DistillationTechnique(settings.techniques.distillation, loads)
+        technique.on_model(student)
+        student.to(device)
+        names = tuple(student.names.values())
+        context = SimpleNamespace(model=student, device=device, names=names, step=1, total_steps=1)
         technique.on_setup(context)
         criterion, ask = technique.wrap_criterion(criterion), technique.on_batch
     student.criterion = criterion
@@ -79,6 +82,12 @@ def _step(plan: Plan) -> Callable[[], None]:
         optimizer.zero_grad()
 
     return step
+
+
+def _teacher(settings: Settings, device: Any) -> Any:
+    from recipebox.techniques.distillation.teacher import Teacher
+
+    return Teacher(_detector(settings, device), device)
 
 
 def _detector(settings: Settings, device: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from recipebox.errors import PlanConflict
 from recipebox.recipe.technique_sections import Distillation
 from recipebox.techniques.base import innermost, linear_schedule
+from recipebox.techniques.distillation.projector import make_projector, neck_channels
 from recipebox.techniques.distillation.teacher import Teacher
 from recipebox.techniques.distillation.technique import DistillationCriterion, DistillationTechnique
 from recipebox.ultralytics_setup import import_ultralytics
@@ -67,7 +69,10 @@ def distilled(
         total_steps=11,
         record=numbers.__setitem__,
     )
-    technique = DistillationTechnique(Distillation.model_validate(settings), lambda device: Teacher(teacher, device))
+    teachers = teacher if isinstance(teacher, list) else [teacher]
+    loads = [lambda device, teacher=teacher: Teacher(teacher, device) for teacher in teachers]
+    technique = DistillationTechnique(Distillation.model_validate(settings), loads)
+    technique.on_model(student)
     technique.on_setup(context)  # type: ignore[arg-type]
     student.criterion = technique.wrap_criterion(student.init_criterion())
     technique.on_step(context)  # type: ignore[arg-type]
@@ -92,15 +97,15 @@ def test_losses_are_added_to_the_stock_loss(student: str) -> None:
 def test_the_teacher_sees_the_batch_of_the_student() -> None:
     model, technique, _ = distilled(detector("yolov8n", 0), detector("yolov8n", 1), BOTH)
     seen: list[torch.Tensor] = []
-    teacher = technique.teacher
-    technique.teacher = lambda images: seen.append(images) or teacher(images)  # type: ignore
+    teacher = technique.teachers[0]
+    technique.teachers = [lambda images: seen.append(images) or teacher(images)]  # type: ignore
     images = batch()
     technique.on_batch(images)
     before = model(images)[1]
     assert len(seen) == 1 and seen[0] is images["img"], "asked once, before the student"
     now = model(images)[1]
     assert len(seen) == 2 and now["kd_loss"] > 0
-    assert torch.equal(technique.answer(images["img"])["scores"], teacher(images["img"])["scores"])
+    assert torch.equal(technique.answers(images["img"])[0]["scores"], teacher(images["img"])["scores"])
     assert before.keys() == now.keys()
 
 
@@ -121,8 +126,8 @@ def test_shuffling_the_images_of_the_teacher_changes_the_loss() -> None:
     images = batch()
     predictions = model(images["img"])
     right = model.loss(images, predictions)[1]
-    teacher = technique.teacher
-    technique.teacher = lambda batch: teacher(batch.flip(0))  # type: ignore
+    teacher = technique.teachers[0]
+    technique.teachers = [lambda batch: teacher(batch.flip(0))]  # type: ignore
     shuffled = model.loss(images, predictions)[1]
     for key in ("kd_loss", "kd_logits_loss", "kd_box_loss"):
         assert abs(right[key] - shuffled[key]) > 1e-4 * abs(right[key])
@@ -176,10 +181,10 @@ def test_box_distillation_without_bins_says_why(student: str, teacher: str) -> N
         distilled(detector(student, 0), detector(teacher, 1), BOTH)
 
 
-def test_another_teacher_vocabulary_is_refused() -> None:
+def test_a_teacher_without_a_common_class_is_refused() -> None:
     teacher = detector("yolov8n", 1)
-    teacher.names = {0: "b", 1: "a", 2: "c"}
-    with pytest.raises(PlanConflict, match="the teacher knows b, a, c"):
+    teacher.names = {0: "x", 1: "y", 2: "z"}
+    with pytest.raises(PlanConflict, match="the teacher knows x, y, z"):
         distilled(detector("yolov8n", 0), teacher, BOTH)
 
 
@@ -189,8 +194,8 @@ def test_nothing_of_the_teacher_stays_in_the_model() -> None:
     model, technique, _ = distilled(student, detector("yolov8s", 1), BOTH)
     model(batch())
     assert set(model.state_dict()) == keys and len(list(model.parameters())) == parameters
-    assert technique.teacher is not None
-    assert not any(p.requires_grad or p.grad is not None for p in technique.teacher.model.parameters())
+    (teacher,) = technique.teachers
+    assert not any(p.requires_grad or p.grad is not None for p in teacher.model.parameters())
 
 
 def test_the_teacher_is_exact_and_frozen() -> None:
@@ -210,7 +215,7 @@ def test_the_teacher_is_exact_and_frozen() -> None:
 
 def test_predictions_in_evaluation_form_are_not_distilled() -> None:
     model, technique, _ = distilled(detector("yolov8n", 0), detector("yolov8n", 1), BOTH)
-    technique.teacher = None  # asking it would fail
+    technique.teachers = [None]  # type: ignore[list-item]  # asking it would fail
     images = batch()
     model.eval()
     loss, items = model.loss(images, model(images["img"]))
@@ -244,3 +249,157 @@ def test_the_wrapper_forwards_what_the_loop_looks_for() -> None:
     model.criterion.update()
     assert innermost(model.criterion).o2m < before
     assert not hasattr(model.criterion, "no_such_thing")
+
+
+def stock_native_loss(student: list[torch.Tensor], teacher: Any, images: torch.Tensor, projector: Any) -> torch.Tensor:
+    """Ultralytics' own sum over levels, as `DistillationModel.loss` computes it, on the maps given."""
+    from ultralytics.nn.distill_model import DistillationModel
+
+    stock = DistillationModel.__new__(DistillationModel)
+    with torch.no_grad():
+        head = teacher.eval()(images)
+    maps = stock.decouple_outputs(head, branch="one2many")["feats"]
+    logits = (
+        stock.decouple_outputs(head, "one2many")["scores"] + stock.decouple_outputs(head, "one2one")["scores"]
+    ) / 2
+    parts = torch.split(logits, [level.shape[-2] * level.shape[-1] for level in maps], dim=-1)
+    scores = tuple(part.sigmoid().max(dim=1, keepdim=True).values for part in parts)
+    return sum(
+        stock.loss_sl2(project(own), theirs, feat_idx=level, teacher_scores=scores)
+        for level, (project, own, theirs) in enumerate(zip(projector, student, maps, strict=True))
+    )
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("yolov8n", "yolov8s"), ("yolo26n", "yolo26n")])
+def test_native_features_are_what_ultralytics_computes(student: str, teacher: str) -> None:
+    """In the whole technique: same projector, same maps, same scores. The teacher's batch norm is folded here."""
+    settings = {"teachers": [{"recipe": "t"}], "features": {"loss": "native", "weight": 6.0}}
+    model, _, _ = distilled(detector(student, 0), detector(teacher, 1), settings)
+    images = batch()
+    predictions = model(images["img"])
+    found = model.loss(images, predictions)[1]["kd_features_loss"]
+    maps = predictions.get("one2many", predictions)["feats"]
+    expected = 6.0 * stock_native_loss(maps, detector(teacher, 1), images["img"], model.recipebox_projector[0])
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_native_projector_is_ultralytics_own() -> None:
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.distill_model import DistillationModel
+
+    student, teacher = detector("yolov8n", 0), detector("yolov8s", 1)
+    student.args = get_cfg(overrides={"imgsz": 64})
+    stock = DistillationModel(teacher_model=teacher, student_model=student).projector
+    ours = make_projector("native", neck_channels(student), neck_channels(teacher))
+    assert str(ours) == str(stock)
+
+
+@pytest.mark.parametrize("loss", ["cwd", "pkd", "mse", "native"])
+@pytest.mark.parametrize(
+    ("student", "teacher"), [("yolov8n", "yolov8s"), ("yolo26n", "yolo11n"), ("yolov8n", "yolo26n")]
+)
+def test_features_teach_the_neck_and_the_projector_and_not_the_head(student: str, teacher: str, loss: str) -> None:
+    settings = {"teachers": [{"recipe": "t"}], "features": {"loss": loss}}
+    model, _, numbers = distilled(detector(student, 0), detector(teacher, 1), settings)
+    total, items = model(batch())
+    assert items["kd_features_loss"] > 0
+    assert items["kd_loss"] == items["kd_features_loss"]
+    assert total[-1].item() == pytest.approx(4 * items["kd_loss"].item(), rel=1e-6)
+    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
+    gradients = torch.autograd.grad(total[-1], parameters, allow_unused=True)
+    touched = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None and gradient.any()}
+    head = f"model.{len(model.model) - 1}."
+    assert not any(name.startswith(head) for name in touched)
+    assert any(name.startswith("model.0.") for name in touched)
+    projected = neck_channels(detector(student, 0)) != neck_channels(detector(teacher, 0)) or loss == "native"
+    assert any(name.startswith("recipebox_projector.0.") for name in touched) == projected
+    assert numbers["distillation/features_weight"] == 1.0
+    assert ("distillation/features_temperature" in numbers) == (loss == "cwd")
+
+
+def test_temperatures_follow_their_schedule() -> None:
+    terms = {"logits": {"temperature": 1, "temperature_end": 3}, "features": {"loss": "cwd", "temperature_end": 5}}
+    for step, logits, features in ((1, 1.0, 1.0), (6, 2.0, 3.0), (11, 3.0, 5.0)):
+        settings = {"teachers": [{"recipe": "t"}], **terms}
+        model, _, numbers = distilled(detector("yolov8n", 0), detector("yolov8n", 1), settings, step)
+        assert numbers["distillation/logits_temperature"] == pytest.approx(logits)
+        assert numbers["distillation/features_temperature"] == pytest.approx(features)
+        constant = {"logits": {"temperature": logits}, "features": {"temperature": features}}
+        same, _, _ = distilled(detector("yolov8n", 0), detector("yolov8n", 1), {**settings, **constant})
+        ours, theirs = model(batch())[1], same(batch())[1]
+        assert ours["kd_logits_loss"] == theirs["kd_logits_loss"]
+        assert ours["kd_features_loss"] == theirs["kd_features_loss"]
+
+
+def test_every_term_is_the_weighted_mean_over_teachers() -> None:
+    terms = {"logits": {}, "box": {}, "features": {"loss": "pkd"}}
+    images, found = batch(), []
+    for pair, weights in (((1, 2), (1, 3)), ((1, 1), (1, 1)), ((2, 2), (1, 1))):
+        settings = {"teachers": [{"recipe": "t", "weight": weight} for weight in weights], **terms}
+        teachers = [detector("yolov8n", seed) for seed in pair]
+        model, _, _ = distilled(detector("yolov8n", 0), teachers, settings)
+        found.append(model(images)[1])
+    for term in ("logits", "box", "features"):
+        both, first, second = (items[f"kd_{term}_loss"].item() for items in found)
+        assert both == pytest.approx((first + 3 * second) / 4, rel=1e-4)
+        assert abs(first - second) > 1e-3 * first
+
+
+def test_teachers_of_several_sizes_have_a_projector_each() -> None:
+    settings = {"teachers": [{"recipe": "t"}, {"recipe": "u"}], "features": {}}
+    teachers = [detector("yolov8s", 1), detector("yolov8n", 2)]
+    model, _, _ = distilled(detector("yolov8n", 0), teachers, settings)
+    sizes = [[p.shape[0] for p in projector.parameters()] for projector in model.recipebox_projector]
+    assert sizes == [[128, 128, 256, 256, 512, 512], []]
+    assert model(batch())[1]["kd_features_loss"] > 0
+
+
+def knowing(names: list[str], seed: int = 1) -> Any:
+    """A teacher whose classes are these, in this order; a class has the same scores wherever its column is."""
+    teacher = detector("yolov8n", seed)
+    order = torch.tensor([list(NAMES.values()).index(name) if name in NAMES.values() else 0 for name in names])
+    for level in teacher.model[-1].cv3:
+        level[-1].weight.data, level[-1].bias.data = level[-1].weight.data[order], level[-1].bias.data[order]
+        level[-1].out_channels = len(order)
+    teacher.model[-1].nc = len(order)
+    teacher.model[-1].no = len(order) + 64
+    teacher.names = dict(enumerate(names))
+    return teacher
+
+
+def test_classes_are_matched_by_name() -> None:
+    images = batch()
+    student = detector("yolov8n", 0)
+    straight = distilled(deepcopy(student), knowing(["a", "b", "c"]), BOTH)[0](images)[1]
+    turned = distilled(deepcopy(student), knowing(["c", "a", "b"]), BOTH)[0](images)[1]
+    for key in ("kd_logits_loss", "kd_box_loss"):
+        assert turned[key].item() == pytest.approx(straight[key].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("names", [["c", "x", "a"], ["a", "c"], ["x", "c", "y", "a", "z"]])
+def test_a_class_the_teacher_does_not_know_is_left_to_the_labels(names: list[str]) -> None:
+    """No gradient on its scores, whatever the teacher says about classes of its own."""
+    settings = {"teachers": [{"recipe": "t"}], "logits": {}, "features": {"loss": "native"}}
+    model, _, _ = distilled(detector("yolov8n", 0), knowing(names), settings)
+    images = batch()
+    predictions = model(images["img"])
+    predictions["scores"].retain_grad()
+    loss, items = model.loss(images, predictions)
+    loss[-1].backward(retain_graph=True)
+    by_class = predictions["scores"].grad.abs().sum(dim=(0, 2))
+    assert by_class[1] == 0 and by_class[0] > 0 and by_class[2] > 0
+    only, _, _ = distilled(detector("yolov8n", 0), knowing(["a", "c"]), settings)
+    assert items["kd_logits_loss"].item() == pytest.approx(only(images)[1]["kd_logits_loss"].item(), rel=1e-4)
+    predictions["scores"].grad = None
+    loss[:-1].sum().backward()
+    assert (predictions["scores"].grad.abs().sum(dim=(0, 2)) > 0).all(), "the labels teach every class"
+
+
+def test_teachers_of_different_classes_teach_theirs() -> None:
+    settings = {"teachers": [{"recipe": "t"}, {"recipe": "u"}], "logits": {}}
+    model, _, _ = distilled(detector("yolov8n", 0), [knowing(["a", "b"]), knowing(["c"], seed=2)], settings)
+    images = batch()
+    predictions = model(images["img"])
+    predictions["scores"].retain_grad()
+    model.loss(images, predictions)[0][-1].backward()
+    assert (predictions["scores"].grad.abs().sum(dim=(0, 2)) > 0).all()

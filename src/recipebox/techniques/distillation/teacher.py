@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from recipebox.errors import WeightsError
+from recipebox.techniques.distillation.projector import neck_channels
 from recipebox.ultralytics_setup import import_ultralytics
 
 
@@ -26,10 +27,15 @@ class Teacher:
         self.names = tuple(model.names[i] for i in sorted(model.names))
         self.reg_max = int(model.model[-1].reg_max)
         self.strides = tuple(int(s) for s in model.model[-1].stride)
+        self.neck_channels = neck_channels(model)
+
+    def move(self, device: torch.device) -> None:
+        """To where the batches are."""
+        self.model = self.model.to(device)
 
     def __call__(self, images: torch.Tensor) -> dict[str, Any]:
-        """Returns the head's dict: `scores` (B, nc, A) logits and `boxes` (B, 4 * reg_max, A) bin logits, or for an
-        NMS-free head the two dicts `one2many` and `one2one` of that form."""
+        """Returns the head's dict: `scores` (B, nc, A) logits, `boxes` (B, 4 * reg_max, A) bin logits and `feats`, the
+        neck maps (B, C, H, W) a level; or for an NMS-free head the two dicts `one2many` and `one2one` of that form."""
         with torch.no_grad():
             predictions: dict[str, Any] = self.model(images.to(memory_format=torch.channels_last))
         return predictions

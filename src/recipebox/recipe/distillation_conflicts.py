@@ -1,0 +1,155 @@
+"""Why this student cannot learn, or not from this teacher; and what of distillation would do nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from recipebox.recipe.lock import deciding_settings
+from recipebox.recipe.plan_record import Plan
+from recipebox.recipe.schema import Settings
+from recipebox.recipe.technique_sections import BoxDistillation, FeatureDistillation, LogitsDistillation
+from recipebox.recipe.yaml_nodes import Document
+
+
+def distillation_conflicts(settings: Settings, document: Document) -> Iterator[str]:
+    """Why the terms of a student cannot act; one sentence each."""
+    distillation = settings.techniques.distillation
+    if distillation is None:
+        return
+    where = ("techniques", "distillation")
+    if not distillation.terms:
+        yield (
+            f"{document.origin(where)}: `distillation` has none of `logits`, `box` and `features`: the teacher would "
+            "run and change nothing. Add one of them, or take `distillation` out (`distillation: null`)."
+        )
+    if distillation.box is not None and dfl_free(settings):
+        yield f"{document.origin((*where, 'box'))}: {_no_distribution('the student', settings)}"
+    features = distillation.features
+    if features is not None and features.loss != "cwd":
+        for key in ("temperature", "temperature_end"):
+            if getattr(features, key) is not None:
+                yield (
+                    f"{document.origin((*where, 'features', key))}: `distillation.features.{key}` with `loss: "
+                    f"{features.loss}`, which has no softmax to soften. Take it out (`{key}: null`), or take "
+                    "`loss: cwd`."
+                )
+
+
+def teacher_conflicts(
+    student: Settings,
+    teacher: Settings,
+    teacher_name: str,
+    names: Callable[[str], tuple[str, ...] | None],
+    fell_back: tuple[bool, bool],
+    document: Document,
+) -> Iterator[str]:
+    """Why this student cannot learn from this teacher.
+
+    Args:
+        student: the student's settings, everything applied.
+        teacher: the teacher's.
+        teacher_name: its recipe.
+        names: data set -> its class names, None where they are not known.
+        fell_back: whether (student, teacher) fell back from the data set that was asked for.
+        document: the student's settings as plain values.
+    """
+    distillation = student.techniques.distillation
+    where = f"{document.origin(('techniques', 'distillation', 'teachers'))}: "
+    if distillation is not None and distillation.box is not None and dfl_free(teacher):
+        yield f"{document.origin(('techniques', 'distillation', 'box'))}: {_no_distribution('the teacher', teacher)}"
+    if student.train.imgsz != teacher.train.imgsz:
+        yield (
+            f"{where}the teacher {teacher_name} is trained at {teacher.train.imgsz} px and the student at "
+            f"{student.train.imgsz}: the teacher sees the student's batch, and their anchors must be the same. "
+            "Give both the same `train.imgsz`."
+        )
+    if fell_back[0] != fell_back[1]:
+        yield (
+            f"{where}the student would train on {student.data.dataset} and the teacher {teacher_name} on "
+            f"{teacher.data.dataset}, because only one of the two recipes may fall back. Give both "
+            "the same `data.fallback`."
+        )
+        return
+    ours, theirs = names(student.data.dataset), names(teacher.data.dataset)
+    if ours is not None and theirs is not None and not set(ours) & set(theirs):
+        yield (
+            f"{where}the teacher {teacher_name} knows the classes {', '.join(theirs)} ({teacher.data.dataset}), the "
+            f"student {', '.join(ours)} ({student.data.dataset}): no class of that name is common to both, so there is "
+            "nothing to distil. Name them alike, or choose another teacher."
+        )
+
+
+def partly_taught(
+    student: Settings, teacher: Settings, teacher_name: str, names: Callable[[str], tuple[str, ...] | None]
+) -> Iterator[str]:
+    """Which classes are distilled, where the teacher does not know them all. Arguments as in `teacher_conflicts`."""
+    ours, theirs = names(student.data.dataset), names(teacher.data.dataset)
+    if ours is None or theirs is None or set(ours) <= set(theirs):
+        return
+    taught, rest = [name for name in ours if name in theirs], [name for name in ours if name not in theirs]
+    yield (
+        f"the teacher {teacher_name} knows {len(taught)} of {len(ours)} classes: {', '.join(taught)} are distilled, "
+        f"{', '.join(rest)} learned from labels alone."
+    )
+    distillation = student.techniques.distillation
+    if distillation is not None and distillation.features is not None and distillation.features.loss != "native":
+        yield (
+            f"`distillation.features` with `loss: {distillation.features.loss}` compares whole neck maps, and in those "
+            f"of the teacher {teacher_name} {', '.join(rest)} look like background. `loss: native` compares only where "
+            "the teacher sees a class that both know."
+        )
+
+
+def twin_teachers(teachers: Sequence[Plan], document: Document) -> Iterator[str]:
+    """Two teachers that would be one and the same run."""
+    seen: dict[str, str] = {}
+    for teacher in teachers:
+        decides = json.dumps(_decides(teacher), sort_keys=True)
+        if decides in seen:
+            yield (
+                f"{document.origin(('techniques', 'distillation', 'teachers'))}: the teachers {seen[decides]} and "
+                f"{teacher.name} are one and the same run, which would be asked twice. Name it once, with the sum of "
+                "the weights; or train a second one from another seed: a recipe that `extends` it with "
+                "`train: {seed: ...}`."
+            )
+        seen.setdefault(decides, teacher.name)
+
+
+def _decides(plan: Plan) -> dict[str, Any]:
+    return {"settings": deciding_settings(plan.settings), "teachers": [_decides(teacher) for teacher in plan.teachers]}
+
+
+def idle_distillation(settings: Settings, document: Document) -> Iterator[str]:
+    """Terms that are legal and do nothing, or not what they seem to; one sentence each."""
+    distillation = settings.techniques.distillation
+    written = set(document.origins)
+    for name, term in distillation.terms.items() if distillation is not None else ():
+        yield from _idle_term(name, term, ("techniques", "distillation", name, "weight") in written)
+
+
+def dfl_free(settings: Settings) -> bool:
+    """Whether the head predicts box edges directly, with no distribution over bins (YOLO26: reg_max is 1)."""
+    return (settings.model.architecture or "").startswith("yolo26")
+
+
+def _no_distribution(whose: str, settings: Settings) -> str:
+    return (
+        f"`distillation.box` compares distributions over box edges, and {whose}, {settings.model.architecture}, has "
+        "none (YOLO26 predicts edges directly, reg_max is 1). Take `box` out (`box: null`) and keep `logits`, or take "
+        "YOLOv8 or YOLO11."
+    )
+
+
+def _idle_term(
+    name: str, term: LogitsDistillation | BoxDistillation | FeatureDistillation, weight_written: bool
+) -> Iterator[str]:
+    if term.weight == 0 and not term.weight_end:
+        yield f"`distillation.{name}` does nothing: its weight is 0 from beginning to end."
+    elif term.weight_end is not None and not weight_written:
+        yield f"`distillation.{name}.weight_end` without `weight`: it starts from the default, {term.weight:g}."
+    elif term.weight_end == term.weight:
+        yield f"`distillation.{name}.weight_end` does nothing: it equals `weight`."
+    if term.temperature_end is not None and term.temperature_end == term.temperature:
+        yield f"`distillation.{name}.temperature_end` does nothing: it equals `temperature`."
