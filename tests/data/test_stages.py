@@ -115,3 +115,12 @@ def test_only_one_size_of_decoded_images_is_kept(split: Split) -> None:
             dataset[index, view]
         imgsz = dataset.stages.at(view).imgsz
         assert {max(image.shape[:2]) for image in dataset.ims if image is not None} == {imgsz}
+
+
+def test_an_image_drawn_again_in_an_epoch_has_the_epochs_size(split: Split) -> None:
+    """Its view number is the epoch plus a multiple of the epochs."""
+    dataset = views(split, SIZES)
+    for epoch, imgsz in enumerate((32, 32, 96, 64, 64, 64)):
+        again = dataset[0, epoch + 6]
+        assert again["img"].shape[1:] == (imgsz, imgsz)
+        assert not torch.equal(again["img"], dataset[0, epoch]["img"])
