@@ -6,7 +6,7 @@
 RECIPE ?= pcb-distill
 DATASET ?= deeppcb
 RECIPEBOX_VENV ?= .venv
-VARIABLES := RECIPE RUN PROFILE DEVICE DATASET FROM SET PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN PROFILE DEVICE DATASET FROM SET OVER SEEDS PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -20,7 +20,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train plan data prove evaluate export-onnx bench report recipes runs test test-full lint
+.PHONY: help setup train plan data prove sweep evaluate export-onnx bench report recipes runs test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -39,6 +39,11 @@ plan: $(READY) ## What `make train` would do here, without doing it
 
 prove: $(READY) ## What every lever of RECIPE changes in a few training steps; fails where one changes nothing
 	@$(CHOICES) $(BOX) prove "$$@" -- "$$RECIPE"
+
+# OVER="train.lr0=0.01,0.02 train.nbs=16,64" becomes --over train.lr0=0.01,0.02 --over train.nbs=16,64.
+sweep: $(READY) ## Train RECIPE with each of OVER="key=v1,v2 ..." and SEEDS=1,2,3, and compare; again goes on
+	@$(CHOICES) for one in $$OVER; do set -- "$$@" --over "$$one"; done; \
+	$(BOX) sweep "$$@" $${SEEDS:+--seeds "$$SEEDS"} -- "$$RECIPE"
 
 data: $(READY) ## Prepare DATASET (FROM=archive or folder, where it cannot be fetched)
 	@$(BOX) data prepare $${FROM:+--from "$$FROM"} -- "$$DATASET"

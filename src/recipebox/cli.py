@@ -141,6 +141,33 @@ def prove(
 
 @app.command()
 @_verb
+def sweep(
+    recipe: Recipe,
+    over: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Values of a setting; repeatable.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="1,2,3", help="Default: the recipe's own seed.")] = None,
+    profile: Profile = None,
+    changes: Set = None,
+    device: Device = None,
+    trust_weights: Trust = False,
+    no_fetch: NoFetch = False,
+    as_json: Json = False,
+) -> Answer:
+    """Train a grid of settings with the same seeds and compare each with the first; the same command goes on."""
+    from recipebox.experiment.sweep import sweep_job
+    from recipebox.experiment.sweep_text import sweep_document, sweep_text
+    from recipebox.supplies import Supplies
+
+    supply = Supplies(trust_weights=trust_weights, allow_fetch=not no_fetch)
+    done = sweep_job(
+        recipe, supply, over=over or (), seeds=seeds, profile=profile, changes=changes or [], device=device
+    )
+    return Answer(sweep_document(done), sweep_text(done), done.exit_code)
+
+
+@app.command()
+@_verb
 def evaluate(
     run: Run,
     dataset: Annotated[str | None, typer.Option(help="Another data set with the same classes; writes nothing.")] = None,

@@ -116,7 +116,7 @@ def resume_job(name: str, supplies: Supplies) -> JobResult:
         for difference in _lock_differences(run, plan, supplies):
             say(f"not as when this run began: {difference}")
         say(f"going on with {run.root}")
-        return _job(run, plan, supplies)
+        return finish_run(run, plan, supplies)
 
 
 def locked_job(name: str, supplies: Supplies) -> JobResult:
@@ -215,10 +215,10 @@ def data_job(name: str, source: Path | None, *, allow_fetch: bool) -> tuple[dict
 
 
 def _new_job(plan: Plan, supplies: Supplies) -> JobResult:
-    return _job(_new_run(plan, supplies), plan, supplies)
+    return finish_run(new_run(plan, supplies), plan, supplies)
 
 
-def _job(run: RunDir, plan: Plan, supplies: Supplies) -> JobResult:
+def finish_run(run: RunDir, plan: Plan, supplies: Supplies) -> JobResult:
     """All stages of a run and its report; an interrupt says how to go on."""
     try:
         failed = _carry_out(run, plan, supplies, STAGES)
@@ -276,13 +276,13 @@ def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> Run
         except (RunError, WeightsError) as error:
             # Spoiled, or taken up by another process meanwhile: a student must not depend on this one for ever.
             say(f"teacher: {run.root} cannot be continued: {error}")
-    run = _new_run(teacher, supplies)
+    run = new_run(teacher, supplies)
     say(f"teacher: {teacher.name} is trained first, in {run.root}")
     _carry_out(run, teacher, supplies, TEACHER_STAGES)
     return run
 
 
-def _new_run(plan: Plan, supplies: Supplies) -> RunDir:
+def new_run(plan: Plan, supplies: Supplies) -> RunDir:
     """A new run folder with plan and lock, or none at all."""
     from recipebox.recipe.plan import plan_to_yaml
 

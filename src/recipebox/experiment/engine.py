@@ -1,0 +1,73 @@
+"""How a list of plans becomes a list of run folders: here one after the other, on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from recipebox.errors import RunError, TrainingFailed
+from recipebox.job import finish_run, new_run, plan_lock
+from recipebox.progress import say
+from recipebox.recipe.lock import lock_digest
+from recipebox.recipe.plan import Plan
+from recipebox.run_dir import RunDir
+from recipebox.stages import is_done
+from recipebox.supplies import Supplies
+from recipebox.teachers import runs_with_lock
+
+Engine = Callable[[list[Plan]], list[RunDir]]
+"""Carries plans out and gives their runs, in the order of the plans. A run may have failed; its state says so."""
+
+_LOOK_AGAIN_S = 1.0
+
+
+def sequential(supplies: Supplies) -> Engine:
+    """One plan after the other, each as `recipebox train` does it: teacher first, then every stage.
+
+    A run that was measured already is taken as it is, one that was stopped goes on. A run that diverges or runs out of
+    memory does not keep the others from being made.
+    """
+
+    def engine(plans: list[Plan]) -> list[RunDir]:
+        runs = []
+        for number, plan in enumerate(plans, start=1):
+            say(f"run {number} of {len(plans)}: {plan.name}, seed {plan.settings.train.seed}")
+            runs.append(_run(plan, supplies))
+        return runs
+
+    return engine
+
+
+def _run(plan: Plan, supplies: Supplies) -> RunDir:
+    run = existing(plan, supplies)
+    if run is not None and measured(run):
+        say(f"{run.root} is reused, its lock is the same")
+        return run
+    if run is None:
+        run = new_run(plan, supplies)
+    else:
+        say(f"going on with {run.root}, which was stopped")
+    try:
+        finish_run(run, plan, supplies)
+    except TrainingFailed as error:
+        say(f"{run.root} failed: {error}")
+    return run
+
+
+def existing(plan: Plan, supplies: Supplies) -> RunDir | None:
+    """A run of this plan that is measured, else the latest, to go on with. What another process makes is awaited."""
+    runs = runs_with_lock(plan.name, lock_digest(plan_lock(plan, supplies)))
+    for run in runs:
+        if run.state()[0] == "running":
+            say(f"waiting for {run.root}, which another process is working on")
+            while run.state()[0] == "running":
+                time.sleep(_LOOK_AGAIN_S)
+    return next(filter(measured, runs), None) or next(reversed(runs), None)
+
+
+def measured(run: RunDir) -> bool:
+    """Whether a run has what a sweep compares, also where the check of its exported file has failed."""
+    try:
+        return run.state()[0] in {"finished", "failed"} and is_done(run, "train") and is_done(run, "evaluate")
+    except RunError:
+        return False

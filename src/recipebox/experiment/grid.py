@@ -1,0 +1,162 @@
+"""The arms of a sweep: every combination of the settings that are swept over, each with every seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from recipebox.errors import BadInput, RecipeError
+from recipebox.recipe.load import LoadedRecipe, parse_set
+from recipebox.recipe.machine import Machine
+from recipebox.recipe.plan import Change, Plan, make_plan
+from recipebox.recipe.schema import Settings
+from recipebox.recipe.yaml_nodes import yaml_scalar_or_tree
+from recipebox.supplies import Supplies, settled_plan
+
+SEED = "train.seed"
+_LARGEST_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination: dotted setting -> value, and the plan that it gives, still with the recipe's seed."""
+
+    values: Mapping[str, Any]
+    plan: Plan
+
+    @property
+    def label(self) -> str:
+        """The values, each under the last part of its key."""
+        return ", ".join(f"{key.rpartition('.')[2]}={word(value)}" for key, value in self.values.items()) or "as it is"
+
+    def seeded(self, seed: int) -> Plan:
+        """The plan with another seed. Teachers keep theirs: one teacher for all, so that the student is compared."""
+        settings = self.plan.settings
+        if settings.train.seed == seed:
+            return self.plan
+        train = settings.train.model_copy(update={"seed": seed})
+        change = Change(SEED, settings.train.seed, seed, "--seeds")
+        settings = settings.model_copy(update={"train": train})
+        return replace(self.plan, settings=settings, changes=(*self.plan.changes, change))
+
+
+def parse_over(items: Sequence[str], changes: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """`["train.lr0=0.01,0.02"]` as `{"train.lr0": [0.01, 0.02]}`, and what is wrong, in words.
+
+    Values are YAML, as with `--set`: `off`, `null`, `[a, b]`.
+
+    Args:
+        changes: what `--set` says; a key cannot be in both.
+    """
+    over: dict[str, list[Any]] = {}
+    problems: list[str] = []
+    fixed = [change.partition("=")[0].strip() for change in changes]
+    for item in items:
+        key, separator, text = item.partition("=")
+        key = key.strip()
+        try:
+            if not separator or not key or not text.strip():
+                raise ValueError(f"{item!r} is not KEY=V1,V2, such as train.lr0=0.005,0.01")
+            values = yaml_scalar_or_tree(f"[{text}]")
+            _refuse(key, values, [*over, *fixed])
+        except ValueError as error:
+            problems.append(f"--over {key}: {error}")
+            continue
+        over[key] = values
+        for value in values:
+            try:
+                parse_set([assignment(key, value)])
+            except RecipeError as error:
+                problems += [f"--over {key}: {problem.message}" for problem in error.problems]
+                break
+    return over, list(dict.fromkeys(problems))
+
+
+def _refuse(key: str, values: list[Any], taken: Sequence[str]) -> None:
+    """Raises ValueError."""
+    if key == SEED:
+        raise ValueError("seeds are given by --seeds")
+    for other in taken:
+        if key == other or key.startswith(f"{other}.") or other.startswith(f"{key}."):
+            raise ValueError(f"is given twice: `{other}` is set already")
+    plain = [json.dumps(value, sort_keys=True) for value in values]
+    if len(set(plain)) < len(plain):
+        raise ValueError("has a value twice")
+
+
+def parse_seeds(text: str | None) -> tuple[list[int], list[str]]:
+    """`"1,2,3"` as numbers, and what is wrong, in words. Empty where nothing is given."""
+    if text is None:
+        return [], []
+    parts = [part.strip() for part in text.split(",")]
+    good = [int(part) for part in parts if part.isascii() and part.isdigit() and int(part) <= _LARGEST_SEED]
+    problems = []
+    if len(good) < len(parts):
+        problems.append(f"--seeds {text}: whole numbers from 0 to {_LARGEST_SEED} with commas between, such as 1,2,3")
+    elif len(set(good)) < len(good):
+        problems.append(f"--seeds {text}: a seed is there twice; it would be the same run")
+    return good, problems
+
+
+def plan_arms(
+    loaded: LoadedRecipe,
+    machine: Machine,
+    supplies: Supplies,
+    *,
+    over: Mapping[str, Sequence[Any]],
+    profile: str | None,
+    changes: Sequence[str],
+    problems: Sequence[str] = (),
+) -> list[Arm]:
+    """The arms in order: the last key changes fastest, the first combination is what the others are compared with.
+
+    Args:
+        problems: what was found wrong before; told together with what is wrong with the arms.
+
+    Raises:
+        BadInput: everything that is wrong with any of them, before anything is fetched or trained.
+    """
+    found = list(problems)
+    combinations = [dict(zip(over, values, strict=True)) for values in product(*over.values())]
+    planned: list[tuple[dict[str, Any], dict[str, Any], Settings]] = []
+    for values in combinations:
+        try:
+            overrides = parse_set([*changes, *(assignment(key, value) for key, value in values.items())])
+            planned.append(
+                (values, overrides, make_plan(loaded, machine, profile=profile, overrides=overrides).settings)
+            )
+        except BadInput as error:
+            found += [_as_over(line, values) for line in str(error).splitlines()]
+    for place, (values, _, settings) in enumerate(planned):
+        twin = next((other for other, _, known in planned[:place] if known == settings), None)
+        if twin is not None:
+            found.append(f"--over: {_told(values)} and {_told(twin)} are the same run")
+    if found:
+        raise BadInput("\n".join(dict.fromkeys(found)))
+    return [
+        Arm(values, settled_plan(loaded, machine, supplies, profile, overrides)) for values, overrides, _ in planned
+    ]
+
+
+def _as_over(problem: str, keys: Mapping[str, Any]) -> str:
+    """A problem that names `--set` for a setting that --over has given."""
+    for key in keys:
+        problem = problem.replace(f"--set {key}", f"--over {key}")
+    return problem
+
+
+def assignment(key: str, value: Any) -> str:
+    """As `--set` takes it."""
+    return f"{key}={json.dumps(value)}"
+
+
+def word(value: Any) -> str:
+    """A value as people write it."""
+    return "off" if value is False else value if isinstance(value, str) else json.dumps(value)
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={word(value)}" for key, value in values.items())

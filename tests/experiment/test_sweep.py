@@ -1,0 +1,210 @@
+"""Grids, what is wrong with them, and sweeps with an engine that trains nothing, or everything."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import command_line_environment
+
+from recipebox.errors import BadInput
+from recipebox.experiment.grid import parse_over, parse_seeds, plan_arms
+from recipebox.experiment.sweep import Sweep, sweep_job
+from recipebox.experiment.sweep_text import sweep_document, sweep_text
+from recipebox.experiment.trace import Window, trace
+from recipebox.recipe.load import load_recipe
+from recipebox.recipe.plan import Plan
+from recipebox.run_dir import RunDir, write_json
+from recipebox.supplies import Supplies, probe
+
+
+def sweep(
+    recipes: Path, supplies: Supplies, engine: Any, *over: str, seeds: str | None = "1,2,3", **more: Any
+) -> Sweep:
+    given: dict[str, Any] = {"profile": None, "changes": [], "device": "cpu"} | more
+    return sweep_job(str(recipes / "tiny.yaml"), supplies, over=over, seeds=seeds, engine=engine, **given)
+
+
+def invented(score: Callable[[Plan], float | None], seen: list[Plan] | None = None) -> Any:
+    """An engine whose runs have the test mAP that `score` says; none where it says None."""
+
+    def engine(plans: list[Plan]) -> list[RunDir]:
+        runs = []
+        for plan in plans:
+            run, value = RunDir.create(plan.name), score(plan)
+            run.plan.touch()
+            if value is None:
+                run.set_state("failed", "the loss is no longer finite")
+            else:
+                run.set_state("finished")
+                write_json(run.result("evaluate"), {"test": {"mAP50-95": value, "mAP50": value + 0.2}})
+            runs.append(run)
+        if seen is not None:
+            seen.extend(plans)
+        return runs
+
+    return engine
+
+
+def test_a_grid_has_every_combination_with_every_seed(recipes: Path, supplies: Supplies) -> None:
+    seen: list[Plan] = []
+    over = ("train.lr0=0.001,0.002", "techniques.ema=off,{tau: 5}")
+    done = sweep(recipes, supplies, invented(lambda plan: 0.5, seen), *over, seeds="4,5")
+    assert [row.arm.label for row in done.rows] == [
+        "lr0=0.001, ema=off",
+        'lr0=0.001, ema={"tau": 5}',
+        "lr0=0.002, ema=off",
+        'lr0=0.002, ema={"tau": 5}',
+    ]
+    assert [(p.settings.train.seed, p.settings.train.lr0) for p in seen] == [
+        (seed, rate) for seed in (4, 5) for rate in (0.001, 0.001, 0.002, 0.002)
+    ], "seed by seed, so that an interrupted sweep has whole pairs"
+    assert {(p.settings.techniques.ema or None) and 5.0 for p in seen} == {None, 5.0}
+
+
+def test_differences_are_paired_with_the_first_arm(recipes: Path, supplies: Supplies) -> None:
+    """What a seed does to both falls out: 0.02 to 0.04 better with every seed, though seeds are 0.1 apart."""
+    gain = {1: 0.02, 2: 0.03, 3: 0.04}
+
+    def score(plan: Plan) -> float:
+        seed = plan.settings.train.seed
+        return 0.1 * seed + (gain[seed] if plan.settings.train.lr0 == 0.001 else 0.0)
+
+    done = sweep(recipes, supplies, invented(score), "train.lr0=0.002,0.001")
+    document = json.loads((done.folder / "sweep.json").read_text(encoding="utf-8"))
+    assert document == json.loads(json.dumps(sweep_document(done), allow_nan=False))
+    assert (document["schema"], document["state"], document["seeds"]) == (1, "finished", [1, 2, 3])
+    first, second = document["arms"]
+    assert "difference" not in first["mAP50-95"]
+    assert first["mAP50-95"]["mean"] == pytest.approx(0.2)
+    found = second["mAP50-95"]["difference"]
+    assert found["mean"] == pytest.approx(0.03)
+    half = 4.302653 * 0.01 / 3**0.5
+    assert found["interval"] == pytest.approx([0.03 - half, 0.03 + half], rel=1e-5)
+    assert "+3.00" in sweep_text(done)
+    assert (done.folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert done.exit_code == 0
+
+
+def test_one_seed_prints_no_interval(recipes: Path, supplies: Supplies) -> None:
+    done = sweep(recipes, supplies, invented(lambda plan: 0.5), "train.lr0=0.002,0.001", seeds=None)
+    assert done.seeds == (0,), "the recipe's own"
+    assert "One seed says nothing of chance" in sweep_text(done)
+    assert "interval" not in sweep_document(done)["arms"][1]["mAP50"]["difference"]
+
+
+def test_a_run_that_failed_is_told_and_the_rest_compared(recipes: Path, supplies: Supplies) -> None:
+    def score(plan: Plan) -> float | None:
+        return None if (plan.settings.train.seed, plan.settings.train.lr0) == (2, 0.5) else 0.5
+
+    done = sweep(recipes, supplies, invented(score), "train.lr0=0.002,0.5")
+    assert done.exit_code == 1
+    assert "no longer finite" in sweep_text(done)
+    document = sweep_document(done)
+    assert document["state"] == "failed"
+    assert len(document["arms"][1]["mAP50-95"]["difference"]["by_seed"]) == 2
+
+
+def test_everything_wrong_is_said_at_once_and_nothing_runs(recipes: Path, supplies: Supplies, tmp_path: Path) -> None:
+    def engine(plans: list[Plan]) -> list[RunDir]:
+        raise AssertionError("nothing may run")
+
+    wrong = ("train.lr=1", "train.seed=1,2", "train.lrf=0.1,0.1", "train", "train.epochs=5", "train.cos_lr=")
+    with pytest.raises(BadInput) as refused:
+        sweep(recipes, supplies, engine, *wrong, seeds="1,x", changes=["train.epochs=2"])
+    said = str(refused.value)
+    for words in (
+        "did you mean `train.lrf`",
+        "seeds are given by --seeds",
+        "a value twice",
+        "not KEY=V1,V2, such as",
+        "`train.epochs` is set already",
+        "--seeds 1,x",
+    ):
+        assert words in said
+    with pytest.raises(BadInput) as refused:
+        sweep(recipes, supplies, engine, "train.epochs=0,2", "techniques.ema.tau=10,bad", seeds="1,1")
+    said = str(refused.value)
+    assert "--over train.epochs: `train.epochs` must be at least 1" in said
+    assert "--over techniques.ema.tau" in said
+    assert "a seed is there twice" in said
+    with pytest.raises(BadInput, match="are the same run"):
+        sweep(recipes, supplies, engine, "techniques.ema={tau: 10},{tau: 10.0}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_over_and_seeds_are_read_as_yaml() -> None:
+    over, problems = parse_over(["augment.mixup=0,0.1", "techniques.ema=off,null,{tau: 5}"], [])
+    assert not problems
+    assert over == {"augment.mixup": [0, 0.1], "techniques.ema": [False, None, {"tau": 5}]}
+    assert parse_seeds("3, 1")[0] == [3, 1]
+    assert parse_seeds(None) == ([], [])
+    assert parse_seeds(str(2**31))[1]
+
+
+def test_the_same_seed_means_the_same_images(recipes: Path, supplies: Supplies) -> None:
+    over = {"train.lr0": [0.001, 0.002]}
+    loaded = load_recipe(recipes / "tiny.yaml")
+    arms = plan_arms(loaded, probe("cpu"), supplies, over=over, profile=None, changes=[])
+    detection_set = supplies.detection_set(arms[0].plan.settings)
+
+    def images(plan: Plan) -> Any:
+        return trace(plan, Window(0, views=8), detection_set, weights=None, teacher_runs=()).views
+
+    assert images(arms[0].seeded(1)) == images(arms[1].seeded(1)) != images(arms[0].seeded(2))
+
+
+def test_teachers_keep_their_seed(recipes: Path, supplies: Supplies) -> None:
+    loaded = load_recipe(recipes / "student.yaml")
+    (arm,) = plan_arms(loaded, probe("cpu"), supplies, over={}, profile=None, changes=[])
+    plan = arm.seeded(7)
+    assert plan.settings.train.seed == 7
+    assert plan.teachers == arm.plan.teachers
+    assert [(change.path, change.after, change.by) for change in plan.changes] == [("train.seed", 7, "--seeds")]
+
+
+def test_an_interrupted_sweep_goes_on(recipes: Path, tmp_path: Path) -> None:
+    """Through the command line: Ctrl-C in the second run; the same command reuses the first and resumes the second."""
+    path = recipes / "tiny.yaml"
+    small = path.read_text(encoding="utf-8").replace("close_mosaic: 1", "close_mosaic: 0")
+    path.write_text(small.replace("bench: {images: 2}", "bench: {targets: []}"), encoding="utf-8")
+    command = [sys.executable, "-m", "recipebox.cli", "sweep", "tiny", "--over", "techniques.ema.tau=10,20", "--json"]
+    where: dict[str, Any] = {"cwd": tmp_path, "env": command_line_environment(), "text": True}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **where)
+    deadline = time.monotonic() + 240
+    try:
+        while len(list((tmp_path / "runs" / "tiny").glob("*/state.json"))) < 2 or not second_trains(tmp_path):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, told
+    assert "the same `recipebox sweep` command goes on" in told
+    (record,) = (tmp_path / "runs" / "sweeps").glob("*/sweep.json")
+    assert json.loads(record.read_text(encoding="utf-8"))["state"] == "stopped"
+    first, second = sorted((tmp_path / "runs" / "tiny").iterdir())
+    weights = (first / "weights" / "best.pt").stat().st_mtime_ns
+    again = subprocess.run(command, capture_output=True, timeout=300, check=False, **where)
+    assert again.returncode == 0, again.stderr
+    document = json.loads(again.stdout)
+    assert [arm["runs"][0]["run"] for arm in document["arms"]] == [str(first), str(second)]
+    assert [arm["runs"][0]["state"] for arm in document["arms"]] == ["finished", "finished"]
+    assert sorted((tmp_path / "runs" / "tiny").iterdir()) == [first, second], "no run is made twice"
+    assert (first / "weights" / "best.pt").stat().st_mtime_ns == weights
+    assert json.loads(record.read_text(encoding="utf-8")) == document
+
+
+def second_trains(tmp_path: Path) -> bool:
+    """Whether the latest run has made a step."""
+    steps = sorted((tmp_path / "runs" / "tiny").iterdir())[-1] / "steps.jsonl"
+    return steps.is_file() and steps.stat().st_size > 0
