@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,19 @@ def test_batches_do_not_depend_on_workers(split: Split) -> None:
         other = loader(split, workers)
         for epoch in range(5):
             assert same(epoch_of(other, epoch), expected[epoch])
+        other.close()
+
+
+def test_an_epoch_may_be_begun_again_and_left(split: Split) -> None:
+    """Batch norm's statistics for SWA are estimated from its first batches once more."""
+    reference = loader(split)
+    expected = [epoch_of(reference, epoch) for epoch in range(2)]
+    for workers in (0, 2):
+        other = loader(split, workers)
+        assert same(epoch_of(other, 0), expected[0])
+        other.set_epoch(0)
+        assert same(list(islice(other, 2)), expected[0][:2])
+        assert same(epoch_of(other, 1), expected[1])
         other.close()
 
 

@@ -96,6 +96,20 @@ def test_what_the_class_levers_did_is_said(run: RunDir) -> None:
     assert "by class: spur 40%, from 80% of the images" in said
 
 
+def test_of_how_many_epochs_swa_made_the_weights_is_said(run: RunDir) -> None:
+    rows = [json.loads(line) for line in run.epochs.read_text().splitlines()]
+    best = next(row["epoch"] for row in rows if row["best"])
+    for first, says in ((best - 1, "best.pt of 2"), (best + 1, "best.pt is of an epoch before it began")):
+        for row in rows:
+            row["techniques"].pop("swa/averaged", None)
+            if row["epoch"] >= first:
+                row["techniques"]["swa/averaged"] = row["epoch"] - first + 1
+        run.epochs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        said = training_section(read_run(run), {})
+        assert f"last.pt is the mean of {rows[-1]['epoch'] - first + 1} epochs' ends, {says}" in said
+        assert "EMA decay in force at the end" not in said
+
+
 def test_names_are_never_formulas_and_never_lost() -> None:
     recall = [i / 10 for i in range(11)]
     curves = {name: [1.0] * 11 for name in (r"$\frac{$", "_hidden", "漢字", "a\nb")}

@@ -79,13 +79,26 @@ def _train_items(facts: RunFacts) -> list[str]:
     if epochs:
         last = epochs[-1]
         decay = last.number("techniques", "ema/decay")
-        if decay is not None:
+        if last.number("techniques", "swa/averaged") is not None:
+            items.append(_averaged(epochs, train.count("best_epoch")))
+        elif decay is not None:
             items.append(f"EMA decay in force at the end: {decay:.4f}")
         items += _live_weights(epochs)
         items += lever_items(epochs)
         if (rate := last.number("lr")) is not None:
             items.append(f"learning rate at the end: {rate:.3g}")
     return items
+
+
+def _averaged(epochs: Sequence[Document], best: int | None) -> str:
+    """Of how many epochs' ends best.pt and last.pt are the mean, where SWA made it."""
+    counts = {row.count("epoch"): row.count("techniques", "swa/averaged") for row in epochs}
+    whole = f"SWA: last.pt is the mean of {count_text(epochs[-1].count('techniques', 'swa/averaged'))} epochs' ends"
+    if best is None:
+        return whole
+    if counts.get(best) is None:
+        return whole + ", best.pt is of an epoch before it began"
+    return whole + f", best.pt of {counts[best]}"
 
 
 def _live_weights(epochs: Sequence[Document]) -> list[str]:
