@@ -277,6 +277,12 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
         *("train", "--set", "train.epochs=3", "--set", "train.seed=1"),
         *("--profile", "smoke", "--device", "cpu", "--", "x"),
     ]
+    assert make(makefile, "prove", "RECIPE=x", "PROFILE=smoke") == ["prove", "--profile", "smoke", "--", "x"]
+    swept = ("OVER=train.lr0=0.01,0.02 techniques.ema=off,null", "SEEDS=1,2,3", "SET=train.epochs=3")
+    assert make(makefile, "sweep", *swept) == [
+        *("sweep", "--set", "train.epochs=3", "--over", "train.lr0=0.01,0.02", "--over", "techniques.ema=off,null"),
+        *("--seeds", "1,2,3", "--", "pcb-distill"),
+    ]
     assert make(makefile, "bench", "RECIPE=x") == ["bench", "--", "x"]
     assert make(makefile, "bench", "RECIPE=x", "RUN=runs/x/1") == ["bench", "--", "runs/x/1"]
     assert make(makefile, "data", "DATASET=d", "FROM=my file.tar") == [
@@ -289,7 +295,7 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("variable", ["RECIPE", "RUN", "PROFILE", "DEVICE", "DATASET", "FROM"])
+@pytest.mark.parametrize("variable", ["RECIPE", "RUN", "PROFILE", "DEVICE", "DATASET", "FROM", "SEEDS"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -307,7 +313,7 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
 )
 @pytest.mark.parametrize("way", ["argument", "environment"])
 def test_make_never_runs_a_value(makefile: Path, variable: str, value: str, way: str) -> None:
-    target = {"RUN": "report", "DATASET": "data", "FROM": "data"}.get(variable, "train")
+    target = {"RUN": "report", "DATASET": "data", "FROM": "data", "SEEDS": "sweep"}.get(variable, "train")
     if way == "argument":
         shown = make(makefile, target, f"{variable}={value}")
     else:
@@ -318,9 +324,10 @@ def test_make_never_runs_a_value(makefile: Path, variable: str, value: str, way:
 
 @pytest.mark.parametrize("value", ["a=$(shell touch harm)", "a=1;touch${IFS}harm", "a=*", "`touch harm`"])
 def test_make_passes_settings_as_they_are(makefile: Path, value: str) -> None:
-    shown = make(makefile, "train", f"SET={value}")
-    assert not (makefile / "harm").exists()
-    assert shown[1:-2] == [part for word in value.split() for part in ("--set", word)]
+    for target, variable, option in (("train", "SET", "--set"), ("sweep", "OVER", "--over")):
+        shown = make(makefile, target, f"{variable}={value}")
+        assert not (makefile / "harm").exists()
+        assert shown[1:-2] == [part for word in value.split() for part in (option, word)]
 
 
 def test_make_help_explains_every_target(makefile: Path) -> None:

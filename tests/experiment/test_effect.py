@@ -133,3 +133,12 @@ def test_the_order_counts() -> None:
     plain, turned = made(), made(views=[View("b", 32, b"q", b"m"), View("a", 32, b"p", b"l")])
     assert signs.order_changes()(turned, plain) is None
     assert "same order" in (signs.order_changes()(plain, plain) or "")
+
+
+def test_another_teacher_changes_distillation_alone() -> None:
+    one = made(losses=[{"box_loss": 2.0, "kd_logits_loss": 1.0, "kd_loss": 1.0}])
+    two = made(losses=[{"box_loss": 2.0, "kd_logits_loss": 1.5, "kd_loss": 1.5}])
+    assert signs.lesson_changes()(two, one) is None
+    assert "not asked" in (signs.lesson_changes()(one, one) or "")
+    moved = made(losses=[{"box_loss": 3.0, "kd_logits_loss": 1.5, "kd_loss": 1.5}])
+    assert "box_loss" in (signs.lesson_changes()(moved, one) or "")

@@ -143,6 +143,15 @@ def test_the_teacher_goes_with_its_last_term() -> None:
     assert without(one, lever).techniques.distillation is None
 
 
+def test_one_of_several_teachers_is_left() -> None:
+    two = [{"recipe": "x", "weight": 2.0}, {"recipe": "y"}]
+    pulled = pull("techniques.distillation", {"teachers": two, "logits": {}})
+    (lever,) = (each for each in levers(pulled, 4) if each.key.endswith("teachers"))
+    left = without(pulled, lever).techniques.distillation
+    assert left is not None
+    assert [(teacher.recipe, teacher.weight) for teacher in left.teachers] == [("x", 2.0)]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "train", "says"),
     [

@@ -29,7 +29,7 @@ def pulled(plan: Plan) -> dict[str, tuple[Any, ...]]:
         value: Any = plain
         for part in lever.key.split("."):
             value = value[part]
-        found[lever.key] = (value, dict(lever.zero), lever.window)
+        found[lever.key] = (value, dict(lever.zero))
     return found
 
 

@@ -17,7 +17,6 @@ from recipebox.recipe.schema import Settings
 LEVERS: dict[str, Entry] = {**TECHNIQUE_LEVERS, **TRAINING_LEVERS, **IMAGE_LEVERS}
 
 NOT_LEVERS = {
-    "techniques.distillation.teachers": "who is asked; what is done with the answers are the terms",
     "train.epochs": "the budget; there is no value without it",
     "train.imgsz": "the size of the input; there is no value without it",
     "train.batch": "the size of a batch; there is no value without it",

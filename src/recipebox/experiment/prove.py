@@ -17,7 +17,7 @@ from recipebox.experiment.lever import Lever
 from recipebox.experiment.levers import levers, without
 from recipebox.experiment.teachers import Teaching, teaching
 from recipebox.experiment.trace import Trace, Window, trace
-from recipebox.progress import track
+from recipebox.progress import duration, say, track
 from recipebox.recipe.load import load_recipe, parse_set
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
@@ -96,6 +96,7 @@ def prove(plan: Plan, supplies: Supplies, *, only: Sequence[str] = ()) -> Proof:
     with tempfile.TemporaryDirectory(prefix="recipebox-prove-") as folder:
         taught = teaching(plan, supplies, Path(folder))
         tracer = Tracer(plan, detection_set, supplies.weights(plan.settings), taught)
+        say(_announced(plan, pulled))
         effects = tuple(tracer.effect(lever) for lever in track(pulled, f"proving {plan.name}"))
     return Proof(plan, taught.words, effects, time.monotonic() - began)
 
@@ -127,7 +128,8 @@ class Tracer:
 
     def _trace(self, settings: Settings, window: Window) -> Trace:
         plan = replace(self._plan, settings=settings)
-        runs = self._taught.runs if settings.techniques.distillation is not None else ()
+        distillation = settings.techniques.distillation
+        runs = self._taught.runs[: len(distillation.teachers)] if distillation is not None else ()
         return trace(plan, window, self._set, weights=self._weights, teacher_runs=runs)
 
 
@@ -137,6 +139,22 @@ def _why(lever: Lever, on: Trace, off: Trace, difference: Difference, noise: Dif
     if not difference.above(noise):
         return "what changes is no more than between two runs of the same setting"
     return lever.sign(on, off)
+
+
+def _announced(plan: Plan, pulled: Sequence[Lever]) -> str:
+    """How many batches it takes, and about how long on a CPU."""
+    active = [lever.window for lever in pulled if lever.idle is None]
+    # With it twice for each window, without it once for each lever.
+    batches = sum(2 * _trained(window) for window in dict.fromkeys(active)) + sum(map(_trained, active))
+    words = f"{plan.name}: {len(pulled)} levers, {batches} batches of {plan.settings.train.batch} images to train"
+    seconds, a_epoch = plan.estimate.seconds, plan.estimate.steps_per_epoch
+    if not seconds or not a_epoch:
+        return words
+    return f"{words}, about {duration(batches * seconds / (a_epoch * plan.settings.train.epochs))} and setting up"
+
+
+def _trained(window: Window) -> int:
+    return max(window.batches, window.epoch_ends * (window.epoch_batches or 0))
 
 
 def _batches(settings: Settings, detection_set: DetectionSet) -> int:

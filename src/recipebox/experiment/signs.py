@@ -43,6 +43,19 @@ def term_changes(term: str, words: str) -> Sign:
     return sign
 
 
+def lesson_changes() -> Sign:
+    """On the first batch the distillation losses, whose names begin with `kd_`, are others, and the rest are not."""
+
+    def sign(on: Trace, off: Trace) -> str | None:
+        changed = [term for term, value in on.losses[0].items() if off.losses[0].get(term) != value]
+        if not any(term.startswith("kd_") for term in changed):
+            return "the distillation losses of the first batch are the same with and without it: it is not asked"
+        others = [term for term in changed if not term.startswith("kd_")]
+        return f"it should change distillation alone, and changes {', '.join(others)} too" if others else None
+
+    return sign
+
+
 def term_scales(term: str, factor: float) -> Sign:
     """On the first batch one loss term is `factor` times what it is without the lever."""
 

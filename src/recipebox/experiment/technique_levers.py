@@ -76,6 +76,21 @@ def _distillation(part: str, course: Course) -> Lever | None:
 DISTILLATION_TERMS = ("logits", "box", "features")
 
 
+def _several_teachers(course: Course) -> Lever | None:
+    """Those after the first: one teacher is no lever beside the terms that ask it."""
+    distillation = course.settings.techniques.distillation
+    if distillation is None or len(distillation.teachers) < 2:
+        return None
+    first = distillation.teachers[0].model_dump(mode="json")
+    return Lever(
+        "techniques.distillation.teachers",
+        {"techniques.distillation.teachers": [first]},
+        course.steps(),
+        "another distillation loss than from the first teacher alone; the other losses stay",
+        signs.lesson_changes(),
+    )
+
+
 def _label_smoothing(course: Course) -> Lever | None:
     smoothing = course.settings.techniques.label_smoothing
     if smoothing is None:
@@ -132,6 +147,7 @@ TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.label_smoothing": _label_smoothing,
     "techniques.class_weights": _class_weights,
     "techniques.sampling": _sampling,
+    "techniques.distillation.teachers": _several_teachers,
     "techniques.distillation.logits": partial(_distillation, "logits"),
     "techniques.distillation.box": partial(_distillation, "box"),
     "techniques.distillation.features": partial(_distillation, "features"),
