@@ -29,6 +29,7 @@ from recipebox.evaluate.postprocess import detections
 from recipebox.evaluate.run import evaluate
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
+from recipebox.train.network import network_file
 from recipebox.ultralytics_setup import import_ultralytics
 
 NAMES = ("open", "short", "pin hole's")
@@ -63,7 +64,7 @@ def save_detector(path: Path, images: tuple[Path, ...], arch: str = "yolov8n") -
     from ultralytics.nn.tasks import DetectionModel
 
     torch.manual_seed(0)
-    model = DetectionModel(f"{arch}.yaml", nc=len(NAMES), verbose=False).eval()
+    model = DetectionModel(network_file(arch), nc=len(NAMES), verbose=False).eval()
     model.names = dict(enumerate(NAMES))
     _sharpen(model, torch.from_numpy(prepared(images)))
     torch.save({"epoch": -1, "model": None, "ema": copy.deepcopy(model).half(), "train_args": {}}, path)

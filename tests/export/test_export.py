@@ -64,7 +64,7 @@ def test_exporting_again_gives_the_same_bytes(onnx_file: Path, tiny: Any, tmp_pa
     assert (tmp_path / "again.onnx").read_bytes() == onnx_file.read_bytes()
 
 
-@pytest.mark.parametrize("arch", ["yolo11n", "yolo26n"])
+@pytest.mark.parametrize("arch", ["yolo11n", "yolo26n", "yolov8-mobilenetv3"])
 def test_other_families_export_with_parity(make: Any, tiny: Any, tmp_path: Path, arch: str) -> None:
     sha256 = make.save_detector(tmp_path / "best.pt", tiny.data.test.images, arch=arch)
     export_onnx(tmp_path / "best.pt", tmp_path / "best.onnx", 64, sha256=sha256)

@@ -286,9 +286,10 @@ def test_every_recipe_plans_under_every_profile_with_and_without_data_and_weight
             assert plan.profile == profile or profile is None
             assert plan.warnings == (), (profile, gone)
             assert plan_from_yaml(plan_to_yaml(plan)) == plan
-            assert describe_plan(plan).count("FALLBACK") == (1 if plan.fallbacks else 0)
+            assert describe_plan(plan).count("FALLBACK") == any(each.fallbacks for each in (plan, *plan.teachers))
             for each in (plan, *plan.teachers):
-                assert (each.settings.model.weights == "scratch") == (weights <= gone)
+                drawn = each.settings.model.architecture == "yolov8-mobilenetv3"  # there are no weights of it
+                assert (each.settings.model.weights == "scratch") == (weights <= gone or drawn)
                 assert each.settings.data.dataset in (
                     {"pcb-synthetic"} if data <= gone else {"pcb-synthetic", "deeppcb"}
                 )

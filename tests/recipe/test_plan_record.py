@@ -34,7 +34,10 @@ def any_settings(draw: st.DrawFn) -> Settings:
                 "dataset": draw(st.text(min_size=1, max_size=20)),
                 "images": draw(st.none() | st.integers(1, 10**9)),
             },
-            "model": {"weights": draw(words), "arch": draw(st.none() | st.just("yolov8n"))}
+            "model": {
+                "weights": draw(words),
+                "arch": draw(st.none() | st.sampled_from(["yolov8n", "yolov8-mobilenetv3"])),
+            }
             if draw(st.booleans())
             else {"weights": "yolov8n.pt"},
             "train": {

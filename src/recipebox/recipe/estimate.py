@@ -12,13 +12,15 @@ GFLOPS_AT_640 = {
     "yolov8": {"n": 8.7, "s": 28.6, "m": 78.9, "l": 165.2, "x": 257.8},
     "yolo11": {"n": 6.5, "s": 21.5, "m": 68.0, "l": 86.9, "x": 194.9},
     "yolo26": {"n": 5.4, "s": 20.7, "m": 68.2, "l": 86.4, "x": 193.9},
+    "yolov8-mobilenetv3": {"": 6.6},
 }
-"""GFLOPs of a forward pass at 640 px, from Ultralytics' model tables."""
+"""GFLOPs of a forward pass at 640 px, from Ultralytics' model tables; that of our own network as its tools count."""
 
 MILLION_PARAMETERS = {
     "yolov8": {"n": 3.2, "s": 11.2, "m": 25.9, "l": 43.7, "x": 68.2},
     "yolo11": {"n": 2.6, "s": 9.4, "m": 20.1, "l": 25.3, "x": 56.9},
     "yolo26": {"n": 2.4, "s": 9.5, "m": 20.4, "l": 24.8, "x": 55.7},
+    "yolov8-mobilenetv3": {"": 2.8},
 }
 """From the same tables."""
 
@@ -176,4 +178,6 @@ def prepared_bytes(images: int, download_bytes: int | None) -> int:
 
 
 def _size(table: dict[str, dict[str, float]], architecture: str | None) -> float | None:
-    return table[architecture[:-1]][architecture[-1]] if architecture else None
+    if architecture is None:
+        return None
+    return table[architecture][""] if architecture in table else table[architecture[:-1]][architecture[-1]]

@@ -83,11 +83,11 @@ def deciding_settings(settings: Settings) -> dict[str, Any]:
 
 
 def code_sha256(package: Path | None = None) -> str:
-    """SHA-256 over the Python files of `CODE_FOLDERS`, by name and content."""
+    """SHA-256 over the Python files of `CODE_FOLDERS` and the networks that are drawn there, by name and content."""
     root = package or Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for folder in CODE_FOLDERS:
-        for path in sorted((root / folder).rglob("*.py")):
+        for path in sorted(path for path in (root / folder).rglob("*") if path.suffix in {".py", ".yaml"}):
             content = path.read_bytes()
             digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from recipebox.recipe.section import Count, Fraction, Name, NonNegative, Positive, Section, Sha256
 from recipebox.recipe.technique_sections import Techniques
 
-ARCHITECTURE = r"^(yolov8[nslmx]|yolo11[nslmx]|yolo26[nslmx])$"
+ARCHITECTURE = r"^(yolov8[nslmx]|yolo11[nslmx]|yolo26[nslmx]|yolov8-mobilenetv3)$"
 
 
 class Data(Section):
@@ -37,7 +37,8 @@ class Model(Section):
     arch: str | None = Field(
         None,
         pattern=ARCHITECTURE,
-        description="yolov8, yolo11 or yolo26 with a size (n, s, m, l, x). Default: the stem of `weights`.",
+        description="yolov8, yolo11 or yolo26 with a size (n, s, m, l, x), or yolov8-mobilenetv3. "
+        "Default: the stem of `weights`.",
     )
     fallback: Literal["scratch"] | None = Field(default=None, description="What to do when the weights cannot be had.")
     sha256: Sha256 | None = Field(default=None, description="The hash of `weights`, where recipebox does not know it.")

@@ -13,6 +13,7 @@ from recipebox.errors import RunError, TrainingFailed, storage_errors
 from recipebox.recipe.plan import Plan, technique_order
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
+from recipebox.train.network import network_file
 
 if TYPE_CHECKING:
     from recipebox.train.trainer import RecipeTrainer
@@ -142,9 +143,9 @@ def stock_arguments(settings: Settings, device: str, run: RunDir, weights: Path 
         "save": True,
     }
     if weights is None:
-        return arguments | {"model": f"{model.architecture}.yaml", "pretrained": False}
+        return arguments | {"model": network_file(model.architecture), "pretrained": False}
     if model.arch is not None:
-        return arguments | {"model": f"{model.arch}.yaml", "pretrained": str(weights)}
+        return arguments | {"model": network_file(model.arch), "pretrained": str(weights)}
     return arguments | {"model": str(weights)}
 
 

@@ -14,6 +14,7 @@ from recipebox.progress import track
 from recipebox.recipe.estimate import VALIDATION_SHARE, images_forward, pixel_share
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
+from recipebox.train.network import network_file
 
 _BOXES_AN_IMAGE = 7
 _CLASSES = 6
@@ -103,7 +104,7 @@ def _detector(settings: Settings, device: Any) -> Any:
             f"`model.weights: {settings.model.weights}` does not say which network it holds, so there is nothing to "
             "time. Add `model.arch`, or ask without --time."
         )
-    model = DetectionModel(f"{architecture}.yaml", nc=_CLASSES, verbose=False).to(device)
+    model = DetectionModel(network_file(architecture), nc=_CLASSES, verbose=False).to(device)
     model.names = dict(enumerate("abcdef"))
     model.args = get_cfg(overrides={"epochs": settings.train.epochs})
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ def shippable(average: Any, args: Any) -> dict[str, Any]:
     model = deepcopy(average).float().to("cpu", memory_format=torch.contiguous_format)
     arguments = {k: v for k, v in vars(args).items() if k in DEFAULT_CFG_KEYS and k not in _PLACES}
     model.criterion, model.args = None, arguments
+    if "yaml_file" in model.yaml:  # ours lies on this machine
+        model.yaml["yaml_file"] = PurePath(model.yaml["yaml_file"]).name
     for name in [name for name, _ in model.named_children() if name.startswith(ADDED)]:
         delattr(model, name)  # what a technique trains along: projectors
     for parameter in model.parameters():
