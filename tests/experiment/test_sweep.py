@@ -161,6 +161,13 @@ def test_the_same_seed_means_the_same_images(recipes: Path, supplies: Supplies) 
     assert images(arms[0].seeded(1)) == images(arms[1].seeded(1)) != images(arms[0].seeded(2))
 
 
+def test_arms_are_told_apart_by_the_end_of_their_keys(recipes: Path, supplies: Supplies) -> None:
+    over = {f"techniques.distillation.{term}.weight": [0.5] for term in ("logits", "box")}
+    loaded = load_recipe(recipes / "student.yaml")
+    (arm,) = plan_arms(loaded, probe("cpu"), supplies, over=over, profile=None, changes=[])
+    assert arm.label == "logits.weight=0.5, box.weight=0.5"
+
+
 def test_teachers_keep_their_seed(recipes: Path, supplies: Supplies) -> None:
     loaded = load_recipe(recipes / "student.yaml")
     (arm,) = plan_arms(loaded, probe("cpu"), supplies, over={}, profile=None, changes=[])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -29,8 +29,10 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """The values, each under the last part of its key."""
-        return ", ".join(f"{key.rpartition('.')[2]}={word(value)}" for key, value in self.values.items()) or "as it is"
+        """The values, each under as much of its key's end as tells it from the other keys."""
+        return (
+            ", ".join(f"{_short(key, self.values)}={word(value)}" for key, value in self.values.items()) or "as it is"
+        )
 
     def seeded(self, seed: int) -> Plan:
         """The plan with another seed. Teachers keep theirs: one teacher for all, so that the student is compared."""
@@ -139,6 +141,12 @@ def plan_arms(
     return [
         Arm(values, settled_plan(loaded, machine, supplies, profile, overrides)) for values, overrides, _ in planned
     ]
+
+
+def _short(key: str, keys: Iterable[str]) -> str:
+    parts = key.split(".")
+    ends = (".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1))
+    return next(end for end in ends if sum(f".{other}".endswith(f".{end}") for other in keys) == 1)
 
 
 def _as_over(problem: str, keys: Mapping[str, Any]) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipebox.experiment.paired import CONFIDENCE, Paired
 from recipebox.experiment.sweep import METRICS, SCHEMA, Row, Sweep, spread
 from recipebox.listing import plain_table
 from recipebox.run_dir import atomic_writer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def sweep_document(sweep: Sweep) -> dict[str, Any]:
@@ -82,35 +85,44 @@ def _line(row: Row) -> list[str]:
 
 
 def sweep_plot(sweep: Sweep, path: Path) -> None:
-    """Left the arms, a line for each seed; right the paired differences from the first with their intervals."""
-    from recipebox.report.pictures import BLACK, BLUE, GREY, LINES, canvas, png
+    """The arms from top to bottom; left a line for each seed, right the paired differences from the first."""
+    from recipebox.report.markdown import one_line
+    from recipebox.report.pictures import GREY, LINES, canvas, png
 
     metric, rows = METRICS[0], sweep.rows
     places = range(len(rows))
-    labels = [row.arm.label.replace(", ", "\n") for row in rows]
-    with canvas(3.6) as figure:
-        scores, differences = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    with canvas(1.6 + 0.3 * len(rows)) as figure:
+        scores = figure.add_subplot(1, 2, 1)
+        differences = figure.add_subplot(1, 2, 2, sharey=scores)
         for number, seed in enumerate(sweep.seeds):
             known = {place: row.scores[metric][number] for place, row in enumerate(rows)}
             drawn = {place: value for place, value in known.items() if value is not None}
-            line, colour = list(drawn.values()), LINES[number % len(LINES)]
-            scores.plot(list(drawn), line, "o-", color=colour, label=f"seed {seed}")
-        scores.set_title(f"test {metric}, by seed")
-        scores.legend()
-        differences.axhline(0, color=GREY, linewidth=1)
+            colour = LINES[number % len(LINES)]
+            scores.plot(list(drawn.values()), list(drawn), "o-", color=colour, label=f"seed {seed}")
+        differences.axvline(0, color=GREY, linewidth=1)
         for place, row in enumerate(rows):
-            found = row.against_first[metric] if row.against_first is not None else None
-            if found is None or found.mean is None:
-                continue
-            points = [100 * value for value in found.differences]
-            differences.plot([place] * len(points), points, "o", color=GREY, markersize=3.5)
-            differences.plot([place], [100 * found.mean], "D", color=BLUE)
-            if found.interval is not None:
-                differences.vlines(place, *(100 * end for end in found.interval), color=BLACK, linewidth=1.4)
-        differences.set_title(f"difference from the first, {CONFIDENCE:.0%}")
-        differences.set_ylabel("points")
-        for axes in (scores, differences):
-            axes.set_xticks(list(places), labels)
-            axes.set_xlim(-0.5, len(rows) - 0.5)
+            if row.against_first is not None:
+                _draw_difference(differences, place, row.against_first[metric])
+        scores.set_title(f"test {metric}")
+        differences.set_title("difference, points")
+        if len(sweep.seeds) > 1:
+            differences.set_xlabel(f"line: {CONFIDENCE:.0%} interval")
+        scores.set_yticks(list(places), [one_line(row.arm.label, 44) for row in rows])
+        scores.set_ylim(len(rows) - 0.5, -0.5)
+        differences.tick_params(labelleft=False)
+        figure.legend(*scores.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(sweep.seeds), 6))
         with atomic_writer(path) as file:
             file.write(png(figure))
+
+
+def _draw_difference(axes: Axes, place: int, found: Paired) -> None:
+    """A dot for each seed, a diamond for the mean, a line for the interval."""
+    from recipebox.report.pictures import BLACK, BLUE, GREY
+
+    if found.mean is None:
+        return
+    points = [100 * value for value in found.differences]
+    axes.plot(points, [place] * len(points), "o", color=GREY, markersize=3.5)
+    if found.interval is not None:
+        axes.hlines(place, *(100 * end for end in found.interval), color=BLACK, linewidth=1.4)
+    axes.plot([100 * found.mean], [place], "D", color=BLUE)
