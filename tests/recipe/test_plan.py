@@ -218,6 +218,7 @@ WARNINGS = [
     ("close_mosaic: 3", "close_mosaic: 3\n  warmup_epochs: 10", "more than half the run"),
     ("close_mosaic: 3", "close_mosaic: 3\n  patience: 12", "`patience: 12` does nothing"),
     ("close_mosaic: 3", "close_mosaic: 3\n  warmup_epochs: 0\n  warmup_bias_lr: 0.1", "does nothing without a warm-up"),
+    ("close_mosaic: 3", "close_mosaic: 3\n  warmup_momentum: 0.5", "`warmup_momentum` does nothing with AdamW"),
     ("{tau: 100}", "{tau: 529}", "ramp is longer than the run: tau 529, 528 optimizer steps"),
     ("  ema: {tau: 100}\n", "  distillation: null\n", "tau 2000 (Ultralytics' own"),
     ("techniques:", "augment: {mosaic: 0}\ntechniques:", "`close_mosaic: 3` does nothing"),

@@ -111,6 +111,14 @@ def test_warmup_starts_with_one_batch_a_step() -> None:
     assert_in_order(BaseTrainer._do_train, "last_opt_step = -1", "if nw and ni <= nw:")
 
 
+@pytest.mark.parametrize(("name", "warms_up"), [("SGD", True), ("AdamW", False)])
+def test_whose_momentum_is_warmed_up(name: str, warms_up: bool) -> None:
+    assert_in_order(BaseTrainer._do_train, 'if "momentum" in x:', "self.args.warmup_momentum")
+    trainer = BaseTrainer.__new__(BaseTrainer)
+    optimizer = trainer.build_optimizer(torch.nn.Linear(1, 1), name=name, lr=0.1, momentum=0.9, decay=0.0)
+    assert ("momentum" in optimizer.param_groups[0]) == warms_up
+
+
 def test_best_is_decided_by_mean_average_precision() -> None:
     from ultralytics.utils.metrics import Metric
 

@@ -70,6 +70,11 @@ def idle_settings(settings: Settings, document: Document, estimate: Estimate) ->
         for key in ("warmup_bias_lr", "warmup_momentum"):
             if is_written("train", key) and getattr(train, key) is not None:
                 yield f"`{key}` does nothing without a warm-up (`warmup_epochs` is 0, or there is one epoch)."
+    elif train.optimizer in ("Adam", "AdamW", "NAdam", "RAdam") and is_written("train", "warmup_momentum"):
+        yield (
+            f"`warmup_momentum` does nothing with {train.optimizer}: Ultralytics warms up SGD's momentum, not Adam's "
+            "betas (`momentum` is the first of them throughout)."
+        )
     if train.optimizer == "auto" and is_written("train", "momentum"):
         yield "`momentum` does nothing with `optimizer: auto`, which chooses its own."
     if train.patience >= train.epochs:
