@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from recipebox.data.balance import class_counts, class_shares, class_weights, image_weights, repeat_factors
 from recipebox.data.detection_set import Split
+from recipebox.ultralytics_setup import import_ultralytics
 
-from ultralytics.models.yolo.detect import DetectionTrainer  # isort: skip - after recipebox
+import_ultralytics()
+
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
 
 def split_of(*labels: list[int]) -> Split:
