@@ -323,3 +323,45 @@ def test_reaching_out_is_off() -> None:
     assert engine.check_amp(torch.nn.Linear(1, 1)) is False
     assert_in_order(BaseTrainer._setup_train, "check_amp(self.model)")
     assert_in_order(BaseTrainer.__init__, "callbacks.add_integration_callbacks(self)")
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml"])
+def test_neck_maps_are_in_the_predictions(name: str) -> None:
+    """Feature distillation reads them there; the one-to-one branch sees them without gradient."""
+    model = DetectionModel(name, nc=3, verbose=False).train()
+    head = model.model[-1]
+    inputs: list[Any] = []
+    head.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
+    predictions = model(torch.zeros(2, 3, 64, 64))
+    dense = predictions.get("one2many", predictions)
+    assert all(maps is own for maps, own in zip(dense["feats"], inputs[0], strict=True))
+    assert [maps.shape[1] for maps in dense["feats"]] == [level[0].conv.in_channels for level in head.cv2]
+    assert all(maps.requires_grad for maps in dense["feats"])
+    assert not any(maps.requires_grad for maps in predictions.get("one2one", {}).get("feats", ()))
+
+
+def test_native_distillation() -> None:
+    """What `features: {loss: native}` repeats; tests/techniques/distillation compares the numbers."""
+    from ultralytics.nn.distill_model import DistillationModel
+
+    assert_in_order(
+        DistillationModel.loss,
+        'branch="one2many")["scores"]',
+        'branch="one2one")["scores"]',
+        ") / 2",
+        "p.sigmoid().max(dim=1, keepdim=True).values",
+        "self.projector[i](",
+        "self.loss_sl2(",
+        "* self.dis",
+        'loss_distill * batch["img"].shape[0]',
+    )
+
+
+def test_a_backbone_of_torchvision() -> None:
+    """yolov8-mobilenetv3.yaml: children of the network one after the other, the input first."""
+    from ultralytics.nn.modules import Index, TorchVision
+
+    backbone = TorchVision("mobilenet_v3_small", None, True, 3, True)
+    outputs = backbone(torch.zeros(1, 3, 64, 64))
+    assert len(outputs) == 13
+    assert [tuple(Index(place)(outputs).shape[1:]) for place in (4, 9, 12)] == [(24, 8, 8), (48, 4, 4), (96, 2, 2)]
