@@ -78,12 +78,12 @@ def pkd_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     Source: Cao et al., "PKD: General Distillation Framework for Object Detectors via Pearson Correlation Coefficient"
     (NeurIPS 2022), section 3.2.
     """
-    return 1.0 - (_normalised(student) * _normalised(teacher)).mean(dim=(0, 2)).mean()
-
-
-def _normalised(maps: torch.Tensor) -> torch.Tensor:
-    variance, mean = torch.var_mean(maps, dim=(0, 2), correction=0, keepdim=True)
-    return (maps - mean) * (variance + _SMALLEST_VARIANCE).rsqrt()
+    variance, mean = torch.var_mean(teacher, dim=(0, 2), correction=0, keepdim=True)
+    normal = (teacher - mean) * (variance + _SMALLEST_VARIANCE).rsqrt()
+    # The teacher's mean is 0 now, so the student's drops out: no normalised copy of its maps, nor their gradient.
+    covariance = (student * normal).mean(dim=(0, 2))
+    own_variance = student.var(dim=(0, 2), correction=0)
+    return 1.0 - (covariance * (own_variance + _SMALLEST_VARIANCE).rsqrt()).mean()
 
 
 def mse_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
