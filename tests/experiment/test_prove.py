@@ -25,6 +25,8 @@ from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
+from recipebox.techniques.progressive import ProgressiveTechnique
+from recipebox.techniques.sampling import SamplingTechnique
 from recipebox.techniques.swa import SwaTechnique
 from recipebox.train import run as train_run
 from recipebox.train.trainer import RecipeTrainer
@@ -96,6 +98,22 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             "techniques.swa",
             "away from the mean of the epochs' ends",
         ),
+        (
+            ProgressiveTechnique,
+            "tiny",
+            ("on_views", lambda self, views: None),
+            ("techniques.progressive={stages: [{imgsz: 32, until_epoch: 2}]}",),
+            "techniques.progressive",
+            "nothing changes",
+        ),
+        (
+            SamplingTechnique,
+            "tiny",
+            ("on_views", lambda self, views: setattr(self, "_classes", 6)),
+            ("techniques.sampling.by=inverse",),
+            "techniques.sampling",
+            "nothing changes",
+        ),
     ],
     ids=[
         "a criterion that forgets to add",
@@ -103,6 +121,8 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         "targets left as they are",
         "a norm nobody clips",
         "a mean nobody makes",
+        "a size nobody asks for",
+        "an order that stays",
     ],
 )
 def test_a_technique_that_forgets_to_act_is_caught(
