@@ -149,3 +149,16 @@ def test_counts_with_a_gap_are_not_summed() -> None:
 def test_commands_in_reasons_stay_code_and_the_rest_is_escaped() -> None:
     assert ticked("no <run>; `make it` makes one") == "no &lt;run&gt;; `make it` makes one"
     assert "`" not in ticked("a lone ` tick").replace("\\`", "")
+
+
+def test_several_teachers_have_a_row_each_in_their_order(
+    run: RunDir, teacher_run: RunDir, make_run: Callable[..., RunDir]
+) -> None:
+    second = make_run("pcb-teacher-second", level=0.94)
+    document = json.loads(run.result("train").read_text())
+    used = second.read_result("evaluate")["weights_sha256"]
+    document["teachers"].append({"recipe": second.recipe, "run": str(second.root), "weights_sha256": used})
+    run.result("train").write_text(json.dumps(document))
+    for given in ([], [teacher_run, second]):
+        rows = teacher_peers(read_run(run), given)
+        assert [(row.recipe, row.reason) for row in rows] == [("pcb-teacher", ""), ("pcb-teacher-second", "")]
