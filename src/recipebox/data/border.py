@@ -20,6 +20,8 @@ Rectangle = tuple[int, int, int, int]
 
 _FARTHEST_TILE = 8
 """Mirror images are counted so far out; the plan refuses zooms that would show more."""
+_CELL = 16
+"""Pixels from one random value of noise to the next, linear in between."""
 _STREAM = 114
 """Sets a border's randomness apart from that of the rest of the view, which it must not move on."""
 
@@ -128,33 +130,28 @@ class ReflectBorder:
 
 
 class RandomBorder:
-    """One border a view: a grey level, a colour or noise, equally likely, drawn beside the view's other randomness."""
+    """Coloured clouds, other ones in each view: what no letterbox ever shows, drawn beside the view's other randomness.
+
+    Not flat colours: those look like a letterbox, and a network that takes them for "smaller" meets them again in use.
+    """
 
     mirrors = False
 
     def begin(self, *key: int) -> None:
         self._source = np.random.Generator(np.random.PCG64(np.random.SeedSequence((*key, _STREAM))))
-        self._kind = int(self._source.integers(3))
-        colour = self._source.integers(0, 256, 3)
-        self._colour = tuple(int(value) for value in (colour if self._kind == 1 else colour[:1].repeat(3)))
 
     def _noise(self, height: int, width: int) -> Image:
-        return np.frombuffer(self._source.bytes(height * width * 3), np.uint8).reshape(height, width, 3)
+        grid = self._source.integers(0, 256, (height // _CELL + 2, width // _CELL + 2, 3), np.uint8)
+        noise: Any = cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
+        return noise  # type: ignore[no-any-return]
 
     def fill(self, canvas: Image, patch: Rectangle, quadrant: Rectangle) -> None:
         for rows, columns in gaps(patch, quadrant):
-            if self._kind == 2:
-                canvas[rows, columns] = self._noise(rows.stop - rows.start, columns.stop - columns.start)
-            else:  # several times as fast as an assignment
-                cv2.rectangle(
-                    canvas, (columns.start, rows.start), (columns.stop - 1, rows.stop - 1), self._colour, cv2.FILLED
-                )
+            canvas[rows, columns] = self._noise(rows.stop - rows.start, columns.stop - columns.start)
 
     def warp(self, image: Image, matrix: Matrix, shown: tuple[int, int], perspective: bool) -> Image:
-        if self._kind == 2:
-            canvas = self._noise(shown[1], shown[0]).copy()
-            return _warp(image, matrix, shown, perspective, dst=canvas, borderMode=cv2.BORDER_TRANSPARENT)
-        return _warp(image, matrix, shown, perspective, borderValue=(*self._colour, 0))
+        noise = self._noise(shown[1], shown[0])
+        return _warp(image, matrix, shown, perspective, dst=noise, borderMode=cv2.BORDER_TRANSPARENT)
 
 
 BORDERS: dict[str, type[ReflectBorder | RandomBorder]] = {"reflect": ReflectBorder, "random": RandomBorder}
