@@ -55,9 +55,10 @@ def _effect_document(proof: Proof, effect: Effect) -> dict[str, Any]:
         "expects": lever.expects,
         "acts": effect.acts,
     }
-    if effect.difference is not None and effect.noise is not None:
-        shown |= {"effect": effect.difference.document(), "noise": effect.noise.document()}
-        shown["above_noise"] = list(effect.difference.above(effect.noise))
+    if effect.difference is not None:
+        shown["effect"] = effect.difference.document()
+        if effect.noise is not None:
+            shown |= {"noise": effect.noise.document(), "above_noise": list(effect.difference.above(effect.noise))}
     return shown | ({"why": effect.why} if effect.why else {})
 
 

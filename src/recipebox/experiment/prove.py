@@ -30,7 +30,7 @@ class Effect:
 
     Attributes:
         difference: of the run with it from the run without; None where it was not tried.
-        noise: of a second run with it from the first.
+        noise: of a second run with it from the first; None where there was nothing to tell it from.
         why: in words, why it has no effect; None where it acts.
     """
 
@@ -106,7 +106,8 @@ class Tracer:
 
     def __init__(self, plan: Plan, detection_set: DetectionSet, weights: Path | None, taught: Teaching) -> None:
         self._plan, self._set, self._weights, self._taught = plan, detection_set, weights, taught
-        self._known: dict[Window, tuple[Trace, Difference]] = {}
+        self._known: dict[Window, Trace] = {}
+        self._noises: dict[Window, Difference] = {}
 
     def effect(self, lever: Lever) -> Effect:
         """Trace the lever's window with it, with it again, and without it."""
@@ -115,30 +116,33 @@ class Tracer:
         settings = without(self._plan.settings, lever)
         if settings == self._plan.settings:
             return Effect(lever, None, None, "the recipe sets it to the very value that it has without it")
-        on, noise = self._with(lever.window)
-        off = self._trace(settings, lever.window)
+        on, off = self._with(lever.window), self._trace(settings, lever.window)
         difference = compare(on, off)
-        return Effect(lever, difference, noise, _why(lever, on, off, difference, noise))
+        if not any(difference.quantities().values()):
+            return Effect(lever, difference, None, f"nothing changes at all: {lever.hint}")
+        noise = self._noise(lever.window)
+        if not difference.above(noise):
+            why: str | None = "what changes is no more than between two runs of the same setting"
+        else:
+            why = lever.sign(on, off)
+        return Effect(lever, difference, noise, why)
 
-    def _with(self, window: Window) -> tuple[Trace, Difference]:
+    def _with(self, window: Window) -> Trace:
         if window not in self._known:
-            on = self._trace(self._plan.settings, window)
-            self._known[window] = on, compare(self._trace(self._plan.settings, window), on)
+            self._known[window] = self._trace(self._plan.settings, window)
         return self._known[window]
+
+    def _noise(self, window: Window) -> Difference:
+        """Of a second run with the levers from the first."""
+        if window not in self._noises:
+            self._noises[window] = compare(self._trace(self._plan.settings, window), self._with(window))
+        return self._noises[window]
 
     def _trace(self, settings: Settings, window: Window) -> Trace:
         plan = replace(self._plan, settings=settings)
         distillation = settings.techniques.distillation
         runs = self._taught.runs[: len(distillation.teachers)] if distillation is not None else ()
         return trace(plan, window, self._set, weights=self._weights, teacher_runs=runs)
-
-
-def _why(lever: Lever, on: Trace, off: Trace, difference: Difference, noise: Difference) -> str | None:
-    if not any(difference.quantities().values()):
-        return f"nothing changes at all: {lever.hint}"
-    if not difference.above(noise):
-        return "what changes is no more than between two runs of the same setting"
-    return lever.sign(on, off)
 
 
 def _announced(plan: Plan, pulled: Sequence[Lever]) -> str:
