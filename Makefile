@@ -20,7 +20,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train plan data prove sweep evaluate export-onnx bench report recipes runs test test-full lint
+.PHONY: help setup train plan data prove sweep evaluate export-onnx bench report recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -65,6 +65,10 @@ recipes: $(READY) ## The recipes there are
 
 runs: $(READY) ## The runs there are, and their state
 	@$(BOX) runs
+
+# By itself on a machine where nothing could be set up: any Python from 3.8 on does.
+doctor: ## What is on this machine, what fits together, and the command that mends what does not
+	@if [ -x $(BOX) ]; then $(BOX) doctor; else "$${PYTHON:-python3}" -S -E src/recipebox/doctor; fi
 
 test: $(READY) ## The quick tests (at most 12 minutes on two cores)
 	@$(PY) -m pytest

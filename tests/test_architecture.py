@@ -18,12 +18,18 @@ PACKAGE = REPOSITORY / "src" / "recipebox"
 
 FOUNDATION = ("errors", "run_dir", "progress", "ultralytics_setup", "__init__")
 ORDER = ("recipe", "data", "techniques", "train", "evaluate", "export", "bench", "report")
-JOB = ("supplies", "stages", "teachers", "endings", "listing", "job", "experiment", "answers", "cli")
+JOB = (
+    *("supplies", "stages", "teachers", "endings", "listing", "job", "experiment", "answers"),
+    *("doctor", "checkup", "cli"),
+)
 """The top-level modules right of the stages, each may import those left of it."""
 RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerate((*ORDER, *JOB), start=1)}}
 
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib"}
-LIGHT = ("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", *FOUNDATION)
+LIGHT = (
+    *("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", "doctor", "checkup"),
+    *FOUNDATION,
+)
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -105,7 +111,7 @@ def test_only_the_trainer_knows_ultralytics_trainer() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["version"], ["runs"], ["recipes"], ["recipes", "schema"], ["plan", "pcb-distill"]],
+    [["--help"], ["version"], ["runs"], ["recipes"], ["recipes", "schema"], ["plan", "pcb-distill"], ["doctor"]],
     ids=" ".join,
 )
 def test_light_verbs_load_nothing_heavy(arguments: list[str]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conftest import CommandLine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-VERBS = ("plan", "train", "evaluate", "export", "bench", "report", "runs", "recipes", "data", "version")
+VERBS = ("plan", "train", "evaluate", "export", "bench", "report", "runs", "recipes", "data", "doctor", "version")
 
 
 def test_help_names_every_verb(command_line: CommandLine) -> None:

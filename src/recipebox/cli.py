@@ -263,6 +263,15 @@ def prepare(
 
 @app.command()
 @_verb
+def doctor(as_json: Json = False) -> Answer:
+    """Show what is on this machine, what fits together, and the command that mends what does not."""
+    from recipebox.checkup import doctor_job
+
+    return Answer(*doctor_job())
+
+
+@app.command()
+@_verb
 def version(as_json: Json = False) -> Answer:
     """Print the version of recipebox."""
     from recipebox import __version__
