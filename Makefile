@@ -6,7 +6,7 @@
 RECIPE ?= pcb-distill
 DATASET ?= deeppcb
 RECIPEBOX_VENV ?= .venv
-VARIABLES := RECIPE RUN PROFILE DEVICE DATASET FROM SET OVER SEEDS PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN PROFILE DEVICE DATASET FROM SET OVER SEEDS IMGSZ PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -20,7 +20,8 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train plan data prove sweep evaluate export-onnx bench report recipes runs doctor test test-full lint
+.PHONY: help setup train plan data prove sweep check-data evaluate export-onnx bench report recipes runs doctor \
+	test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -47,6 +48,9 @@ sweep: $(READY) ## Train RECIPE with each of OVER="key=v1,v2 ..." and SEEDS=1,2,
 
 data: $(READY) ## Prepare DATASET (FROM=archive or folder, where it cannot be fetched)
 	@$(BOX) data prepare $${FROM:+--from "$$FROM"} -- "$$DATASET"
+
+check-data: $(READY) ## What is wrong with DATASET (a name or a folder), with file and line; IMGSZ=640
+	@$(BOX) check-data $${IMGSZ:+--imgsz "$$IMGSZ"} -- "$$DATASET"
 
 evaluate: $(READY) ## Evaluate RUN (or the latest finished run of RECIPE) on its test split again
 	@$(BOX) evaluate -- $(THE_RUN)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from conftest import CommandLine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-VERBS = ("plan", "train", "evaluate", "export", "bench", "report", "runs", "recipes", "data", "doctor", "version")
+VERBS = (
+    *("plan", "train", "evaluate", "export", "bench", "report", "runs", "recipes", "data", "doctor", "version"),
+    "check-data",
+)
 
 
 def test_help_names_every_verb(command_line: CommandLine) -> None:

@@ -261,6 +261,20 @@ def prepare(
     return Answer(*data_job(name, source, allow_fetch=not no_fetch))
 
 
+@app.command("check-data")
+@_verb
+def check_data(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A known data set, or a folder in YOLO layout.")],
+    imgsz: Annotated[int, typer.Option(help="Side of the network's input: boxes are judged at this size.")] = 640,
+    labels_only: Annotated[bool, typer.Option("--labels-only", help="Open no image: the quick check.")] = False,
+    as_json: Json = False,
+) -> Answer:
+    """Say what is wrong with a data set, with file and line; exit code 3 where training would refuse it."""
+    from recipebox.check_data import check_data_job
+
+    return Answer(*check_data_job(dataset, imgsz=imgsz, labels_only=labels_only))
+
+
 @app.command()
 @_verb
 def doctor(as_json: Json = False) -> Answer:

@@ -151,46 +151,31 @@ def listed(head: str, problems: Sequence[str], mend: str) -> str:
 def _decode_all(paths: Sequence[Path], description: str) -> Iterable[CheckedImage | str]:
     if not paths:
         return
-    from PIL import ImageFile
-
     from recipebox.progress import track
 
-    # Other packages set this for the whole process; with it Pillow, too, would fill a truncated image with grey.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
     # Threads, not processes: Pillow and hashlib let go of the interpreter lock while they work.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         yield from track(pool.map(_decode, paths), description, total=len(paths))
 
 
 def _decode(path: Path) -> CheckedImage | str:
-    import io
-
-    from PIL import Image, UnidentifiedImageError
-
+    """Decode one image by the rules that check-data tells of."""
+    from recipebox.data.findings.finding import Fault
+    from recipebox.data.findings.image_file import decode_fault, header_size, read_plain, too_large
     from recipebox.data.letterbox import read_image
 
+    content = read_plain(str(path))
+    if isinstance(content, Fault):
+        return f"{path}: {content.message}"
+    size = header_size(content)
+    fault = (too_large(size) if size else None) or decode_fault(content)
+    if fault is not None:
+        return f"{path}: {fault.message}"
     try:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
         height, width = read_image(path).shape[:2]
     except DataError as error:
         return str(error)
-    except Image.DecompressionBombError as error:
-        return f"{path}: {error}"
-    except (OSError, SyntaxError, ValueError, EOFError, ImportError) as error:
-        # Pillow's message names the in-memory file, which tells nobody anything. The ImportError is Ultralytics': where
-        # it is loaded, it has put itself in the place of Image.open and reaches for a plugin it may not install.
-        unknown = isinstance(error, UnidentifiedImageError | ImportError)
-        reason = "not an image" if unknown else (isinstance(error, OSError) and error.strerror) or str(error)
-        return f"{path}: {reason or type(error).__name__} ({_size(path)} bytes)"
     return CheckedImage(path, hashlib.sha256(content).hexdigest(), width, height)
-
-
-def _size(path: Path) -> int:
-    with suppress(OSError):
-        return path.stat().st_size
-    return 0
 
 
 def _memory_file(images: Sequence[Path]) -> Path:

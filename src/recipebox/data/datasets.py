@@ -141,17 +141,33 @@ def _module(name: str) -> ModuleType:
     return {"deeppcb": deeppcb, "coco8": coco8}[name]
 
 
+def folder_of(name: str) -> Path:
+    """The folder, or YAML file, of a set in YOLO layout that a path or a name in the data folders means.
+
+    Raises:
+        DataError: there is none.
+    """
+    source = _source(name)
+    if source is None:
+        raise DataError(_unknown(name))
+    return source if source.is_dir() or source.suffix in {".yaml", ".yml"} else _unpacked(name, source)
+
+
+def _unknown(name: str) -> str:
+    near = _meant(name)
+    meant = f" Did you mean {near}?" if near else ""
+    return (
+        f"{name}: no such data set.{meant} Known by name: {', '.join(NAMES)}. Anything else is a folder in YOLO "
+        f"layout, given as a path or placed in {data_root()} (set RECIPEBOX_DATA to look elsewhere)."
+    )
+
+
 def _load(name: str, source: Path | None, seed: int, allow_fetch: bool) -> DetectionSet:
     if name in NAMES:
         loaded: DetectionSet = _module(name).load(source, allow_fetch=allow_fetch)
         return loaded
     if source is None:
-        near = _meant(name)
-        meant = f" Did you mean {near}?" if near else ""
-        raise DataError(
-            f"{name}: no such data set.{meant} Known by name: {', '.join(NAMES)}. Anything else is a folder in YOLO "
-            f"layout, given as a path or placed in {data_root()} (set RECIPEBOX_DATA to look elsewhere)."
-        )
+        raise DataError(_unknown(name))
     from recipebox.data import yolo_folder
 
     if source.is_file() and source.suffix not in {".yaml", ".yml"}:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipebox.data.findings.finding import Fault
 from recipebox.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class Layout:
     val: list[Path]
     test: list[Path]
     notes: list[str] = field(default_factory=list)
+    yaml_file: Path | None = None
+
+
+Faults = list[tuple[Fault, Path, int | None]]
+"""What is wrong with a description, with file and line, where somebody wants to hear of all of it."""
 
 
 def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None, seed: int = 0) -> Layout:
@@ -47,8 +53,36 @@ def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] |
     Raises:
         DataError: no such folder, no or a spoiled data.yaml, no training images.
     """
+    layout = _described(folder, name, names, None)
+    if not layout.train:
+        raise DataError(
+            f"{layout.yaml_file or folder}: no training images. `train:` in data.yaml names a folder of images or a "
+            "list of them, relative to data.yaml; without data.yaml they lie in images/train."
+        )
+    if not layout.val:
+        _split_off_val(layout, seed)
+    if not layout.test:
+        layout.test = list(layout.val)
+        layout.notes.append(_TEST_IS_VAL)
+    return layout
+
+
+def read_layout(folder: Path, faults: Faults, *, name: str | None = None, names: Sequence[str] | None = None) -> Layout:
+    """`find_layout` for who wants to hear of everything that is wrong: splits may be empty, none is made up.
+
+    Args:
+        faults: what training would refuse is added here, as far as there is something to go on with.
+
+    Raises:
+        DataError: no such folder, or no description that says anything.
+    """
+    return _described(folder, name, names, faults)
+
+
+def _described(folder: Path, name: str | None, names: Sequence[str] | None, faults: Faults | None) -> Layout:
     description, yaml_file, root = _description(folder, names)
-    class_names = tuple(names) if names is not None and yaml_file is None else _names(description, yaml_file or folder)
+    named_here = names is not None and yaml_file is None
+    class_names = tuple(names or ()) if named_here else _names(description, yaml_file or folder, faults)
     notes: list[str] = []
     if isinstance(description.get("path"), str):
         named = root / description["path"]
@@ -62,19 +96,29 @@ def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] |
         entry = next((description[key] for key in keys if description.get(key)), None)
         if entry is None and yaml_file is None:
             entry = next((f"images/{key}" for key in keys if (root / "images" / key).is_dir()), None)
-        splits[split] = _images(root, entry, yaml_file or folder)
-    layout = Layout(name or root.name, root, class_names, splits["train"], splits["val"], splits["test"], notes)
-    if not layout.train:
-        raise DataError(
-            f"{yaml_file or folder}: no training images. `train:` in data.yaml names a folder of images or a list of "
-            "them, relative to data.yaml; without data.yaml they lie in images/train."
-        )
-    if not layout.val:
-        _split_off_val(layout, seed)
-    if not layout.test:
-        layout.test = list(layout.val)
-        layout.notes.append(_TEST_IS_VAL)
-    return layout
+        try:
+            splits[split] = _images(root, entry, yaml_file or folder)
+        except DataError as error:
+            splits[split] = []
+            where = yaml_file or folder
+            _wrong(faults, "split-missing", where, str(error).removeprefix(f"{where}: "), next(iter(keys)))
+    layout_name = name or root.name
+    return Layout(layout_name, root, class_names, splits["train"], splits["val"], splits["test"], notes, yaml_file)
+
+
+def _wrong(faults: Faults | None, rule: str, where: Path, told: str, key: str) -> None:
+    """Collect what is wrong with the value of a key, or raise it where nobody collects."""
+    if faults is None:
+        raise DataError(f"{where}: {told}")
+    line = None
+    if where.is_file():
+        begins = re.compile(rf"\s*['\"]?{key}['\"]?\s*:")
+        line = next((number for number, text in enumerate(_raw_lines(where), start=1) if begins.match(text)), None)
+    faults.append((Fault(rule, told), where, line))
+
+
+def _raw_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def load(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None, seed: int = 0) -> DetectionSet:
@@ -136,27 +180,30 @@ def _description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, A
     return description, yaml_file, yaml_file.parent.absolute()
 
 
-def _names(description: dict[str, Any], where: Path) -> tuple[str, ...]:
+def _names(description: dict[str, Any], where: Path, faults: Faults | None) -> tuple[str, ...]:
     names = description.get("names")
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise DataError(f"{where}: the keys of `names` must be the numbers 0 to {len(names) - 1}, each once.")
-        names = [names[index] for index in range(len(names))]
+            told = f"the keys of `names` must be the numbers 0 to {len(names) - 1}, each once."
+            _wrong(faults, "names-unclear", where, told, "names")
+        names = [names[key] for key in sorted(names, key=lambda key: (not isinstance(key, int), str(key).zfill(9)))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{where}: `names` must list the class names, e.g. names: [scratch, dent].")
     unclear = [name for name in names if isinstance(name, bool | list | dict) or name is None]
     if unclear:
-        raise DataError(
-            f"{where}: {unclear[0]!r} is no class name. Put names such as on, off, yes, no and null in quotes: "
+        told = (
+            f"{unclear[0]!r} is no class name. Put names such as on, off, yes, no and null in quotes: "
             "YAML reads them as something else."
         )
+        _wrong(faults, "names-unclear", where, told, "names")
     cleaned = tuple(str(name).strip() for name in names)
     repeated = sorted({name for name in cleaned if cleaned.count(name) > 1 or not name})
     if repeated:
-        raise DataError(f"{where}: class names must be there and differ; look at {', '.join(map(repr, repeated))}.")
+        told = f"class names must be there and differ; look at {', '.join(map(repr, repeated))}."
+        _wrong(faults, "names-unclear", where, told, "names")
     nc = description.get("nc")
     if nc is not None and str(nc).strip() != str(len(cleaned)):
-        raise DataError(f"{where}: nc is {nc}, but `names` has {len(cleaned)} entries.")
+        _wrong(faults, "nc-names", where, f"nc is {nc}, but `names` has {len(cleaned)} entries.", "nc")
     return cleaned
 
 
@@ -193,7 +240,7 @@ def _images_below(folder: Path) -> list[Path]:
     a link to nowhere that was left out would be an image less without a word."""
     found: list[Path] = []
     walked: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable_folder):
         here = os.path.realpath(place)
         if here in walked:  # a link back to where it lies
             folders.clear()
@@ -201,6 +248,10 @@ def _images_below(folder: Path) -> list[Path]:
         walked.add(here)
         found += [Path(place, name) for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
     return sorted(found)
+
+
+def _unreadable_folder(error: OSError) -> None:
+    raise DataError(f"{error.filename}: {error.strerror}. Mend its permissions, or take it out of the data set.")
 
 
 def _short(text: str) -> str:

@@ -6,23 +6,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipebox.data.findings.finding import Fault
+from recipebox.data.findings.label_line import MAX_BOXES, read_line
+
 if TYPE_CHECKING:
     from recipebox.data.detection_set import Split
 
-MAX_BOXES = 10_000
-"""Of one image. More is another file's content; the loss of a batch would need memory for each of them."""
-_STICKS_OUT = 1e-4
-"""As a fraction of the image: less is rounding and stays as it was written."""
+__all__ = ["MAX_BOXES", "LabelReader", "count", "label_file", "label_path"]
+
+
+def label_file(image: str) -> str:
+    """Where the labels of an image are: the last folder `images` in its path becomes `labels`, the suffix .txt."""
+    before, found, after = f"/{image}".rpartition("/images/")
+    path = (f"{before}/labels/{after}" if found else f"/{image}")[1:]
+    dot = path.rfind(".")
+    return (path[:dot] if dot > path.rfind("/") + 1 else path) + ".txt"
 
 
 def label_path(image: Path) -> Path:
-    """Where the labels of an image are: the last `images` in its path becomes `labels`, the suffix .txt."""
-    parts = list(image.parts)
-    for index in range(len(parts) - 2, -1, -1):
-        if parts[index] == "images":
-            parts[index] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    """`label_file` of a Path."""
+    return Path(label_file(str(image)))
 
 
 class LabelReader:
@@ -106,39 +109,13 @@ class LabelReader:
         return []
 
     def _row(self, fields: list[str], file: Path, where: str) -> list[float] | None:
-        is_polygon = len(fields) >= 7 and len(fields) % 2 == 1
-        if len(fields) != 5 and not is_polygon:
-            return self._wrong(where, f"{len(fields)} fields, expected 5 (or a polygon: a class and 3 or more points)")
-        try:
-            numbers = [float(text) for text in fields]
-        except ValueError:
-            return self._wrong(where, f"not all numbers: {' '.join(fields)[:60]}")
-        label, coordinates = numbers[0], numbers[1:]
-        if not all(abs(number) < 1e9 for number in numbers):  # also false for NaN
-            return self._wrong(where, "a value is not a finite number")
-        if label != int(label) or not 0 <= label < self.class_count:
-            return self._wrong(where, f"class {fields[0]} is out of range 0..{self.class_count - 1}")
-        # Written with six digits, a coordinate on the border may round to just outside.
-        if min(coordinates) < -1e-5 or max(coordinates) > 1 + 1e-5:
-            worst = max(coordinates, key=lambda value: abs(value - 0.5))
-            return self._wrong(where, f"coordinate {worst:g} is outside 0..1 (pixels instead of fractions?)")
-        if is_polygon:
+        row = read_line(fields, self.class_count)
+        if isinstance(row, Fault):
+            return self._wrong(where, row.message)
+        self._cut += row.cut
+        if row.polygon:
             self._polygons.add(file)
-            xs, ys = coordinates[0::2], coordinates[1::2]
-            coordinates = [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
-        if coordinates[2] <= 0 or coordinates[3] <= 0:
-            return self._wrong(where, "the box has no area")
-        return [label, *self._inside(coordinates)]
-
-    def _inside(self, box: list[float]) -> list[float]:
-        """A box cut off at the image's edge: no detection can reach beyond it, so none could match the whole box."""
-        x, y, width, height = box
-        left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-        if min(left, top) >= -_STICKS_OUT and max(right, bottom) <= 1 + _STICKS_OUT:
-            return box
-        self._cut += 1
-        left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
-        return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+        return [float(row.label), *row.box]
 
     def _wrong(self, where: str, what: str) -> list[float] | None:
         self.problems.append(f"{where}: {what}")

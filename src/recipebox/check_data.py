@@ -1,0 +1,66 @@
+"""The verb check-data: look at a data set, say what is wrong, and write what is asked for beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from recipebox.errors import BadInput
+
+if TYPE_CHECKING:
+    from recipebox.data.findings.check_set import SetReport
+
+_SHOWN = 8
+"""Findings of one kind that the table lists."""
+
+
+def check_data_job(dataset: str, *, imgsz: int, labels_only: bool) -> tuple[dict[str, Any], str, int]:
+    """Check a set: (document, text, exit code 3 where training would refuse it).
+
+    Raises:
+        DataError: there is nothing that could be checked.
+    """
+    from recipebox.data.findings.check_set import check_set
+
+    if imgsz < 32 or imgsz > 8192:
+        raise BadInput(f"--imgsz {imgsz}: give the side of the network's input in pixels, 32 to 8192.")
+    report = check_set(dataset, imgsz=imgsz, labels_only=labels_only)
+    return report.document(), text(report), report.exit_code
+
+
+def text(report: SetReport) -> str:
+    """The table for people."""
+    from recipebox.data.findings.finding import RULES
+    from recipebox.report.markdown import one_line
+
+    lines = [f"{report.name}: {one_line(report.root)}", ""]
+    head = ("", "images", "boxes", *(one_line(name, 20) for name in report.names[:8]))
+    rows = [
+        (split, str(one.images), str(int(one.boxes.sum())), *(str(int(n)) for n in one.boxes[:8]))
+        for split, one in report.statistics.items()
+    ]
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    if len(report.names) > 8:
+        lines.append(f"({len(report.names)} classes; --json has all)")
+    by_rule = Counter(finding.rule for finding in report.findings)
+    for rule, number in by_rule.items():
+        lines += ["", f"{RULES[rule].severity}: {number} x {RULES[rule].title} [{rule}]. {RULES[rule].mend}"]
+        of_rule = [finding for finding in report.findings if finding.rule == rule]
+        lines += [f"  {_near(one.place, report)}: {_near(one.message, report)}" for one in of_rule[:_SHOWN]]
+        if number > _SHOWN:
+            lines.append(f"  … and {number - _SHOWN} more")
+    lines += ["", *report.notes]
+    counts = report.counts()
+    said = ", ".join(f"{number} {level}{'s' if number != 1 else ''}" for level, number in counts.items())
+    lines.append(f"{said if report.findings else 'nothing found'} ({report.seconds:.1f} s, imgsz {report.imgsz})")
+    if report.exit_code:
+        lines.append("training refuses this set")
+    return "\n".join(lines).replace("\n\n\n", "\n\n")
+
+
+def _near(words: str, report: SetReport) -> str:
+    """Words with paths shown from the set's folder; a name may hold line ends and worse."""
+    from recipebox.report.markdown import one_line
+
+    return one_line(words.replace(f"{report.root}/", ""), 400)

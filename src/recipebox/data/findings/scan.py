@@ -1,0 +1,220 @@
+"""The scan: every image and label of a set goes past once, in chunks; what stays is small and of fixed size an image.
+
+scan(samples, names, imgsz=640) -> Scanned
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipebox.data.findings.box_rules import LARGE, drawn_twice, input_sizes, too_large, too_small
+from recipebox.data.findings.finding import Finding
+from recipebox.data.findings.image_file import THUMB, ImageFacts, examine
+from recipebox.data.findings.label_scan import Labels, LabelSource
+from recipebox.data.findings.pairs import exact_pairs, hashes, near_pairs, shrink
+
+CHUNK = 256
+SIZE_STEPS = 48
+"""Bins of a box's size in input pixels, eight an octave, from 4 px."""
+MOST_OBJECTS = 100
+"""The last bin of objects in an image is this many or more."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The images of one split, and where their labels are."""
+
+    split: str
+    images: Sequence[str]
+    labels: LabelSource
+
+
+@dataclass
+class Statistics:
+    """What the plots show of one split."""
+
+    images: int = 0
+    boxes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(SIZE_STEPS, np.int64))
+    objects: NDArray[np.int64] = field(default_factory=lambda: np.zeros(MOST_OBJECTS + 1, np.int64))
+    without_label: int = 0
+
+
+@dataclass
+class Scanned:
+    """Everything that was found, and what the plots need, by split."""
+
+    findings: list[Finding] = field(default_factory=list)
+    statistics: dict[str, Statistics] = field(default_factory=dict)
+
+
+@dataclass
+class _Kept:
+    """What stays of the images of a chunk until pairs are looked for: about 350 bytes an image."""
+
+    sha256: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
+    pictures: NDArray[np.uint8]
+    good: NDArray[np.bool_]
+
+
+@dataclass
+class _Chunk:
+    findings: list[Finding]
+    labels: Labels
+    pixels: NDArray[np.float64]
+    count: int
+    kept: _Kept | None
+
+
+def scan(samples: Sequence[Samples], names: Sequence[str], *, imgsz: int, labels_only: bool = False) -> Scanned:
+    """Apply the rules for files, lines, boxes and pairs to every sample.
+
+    Args:
+        imgsz: side of the network's input, pixels: boxes are judged at this size.
+        labels_only: do not open an image; images then count as square.
+    """
+    from recipebox.progress import Progress
+
+    done = Scanned(statistics={part.split: Statistics(boxes=np.zeros(len(names), np.int64)) for part in samples})
+    total = sum(len(part.images) for part in samples)
+    kept: list[_Kept] = []
+    with Progress("checking labels" if labels_only else "checking images and labels", total) as bar:
+        for split, chunk in _chunks(samples, imgsz, labels_only):
+            done.findings += chunk.findings
+            _count(done.statistics[split], chunk)
+            if chunk.kept is not None:
+                kept.append(chunk.kept)
+            bar.update(chunk.count)
+    if kept:
+        done.findings += _pair_findings(samples, kept)
+    return done
+
+
+def _chunks(samples: Sequence[Samples], imgsz: int, labels_only: bool) -> Iterator[tuple[str, _Chunk]]:
+    """Chunks in order. Threads: decoding lets go of the interpreter lock; only a few chunks are ever under way."""
+    work = ((part, start) for part in samples for start in range(0, len(part.images), CHUNK))
+    if labels_only:
+        for part, start in work:
+            yield part.split, _one_chunk(part, start, imgsz, True)
+        return
+    import cv2
+
+    threads_before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the chunks are what runs side by side
+    workers = min(8, len(os.sched_getaffinity(0)))
+    under_way: deque[tuple[str, Future[_Chunk]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for part, start in work:
+            under_way.append((part.split, pool.submit(_one_chunk, part, start, imgsz, False)))
+            if len(under_way) > workers:
+                split, future = under_way.popleft()
+                yield split, future.result()
+        while under_way:
+            split, future = under_way.popleft()
+            yield split, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(threads_before)
+
+
+def _one_chunk(part: Samples, start: int, imgsz: int, labels_only: bool) -> _Chunk:
+    paths = part.images[start : start + CHUNK]
+    findings: list[Finding] = []
+    sizes = np.zeros((len(paths), 2), np.int64)
+    kept = None
+    if not labels_only:
+        facts = [examine(path) for path in paths]
+        for path, one in zip(paths, facts, strict=True):
+            findings += [Finding(f.rule, path, f.message, split=part.split, image=path) for f in one.faults]
+        sizes = np.array([(one.width, one.height) for one in facts], np.int64).reshape(-1, 2)
+        kept = _keep(facts)
+    labels = part.labels.read(part.split, start, start + len(paths))
+    pixels = input_sizes(labels.rows, sizes[labels.image], imgsz)
+    findings += labels.findings
+    findings += _box_findings(part, start, labels, pixels, imgsz)
+    return _Chunk(findings, labels, pixels, len(paths), kept)
+
+
+def _keep(facts: Sequence[ImageFacts]) -> _Kept:
+    blank = np.zeros((THUMB, THUMB), np.uint8)
+    thumbs = np.stack([blank if one.thumb is None else one.thumb for one in facts])
+    sha = np.frombuffer(b"".join(one.sha256.ljust(32, b"\0") for one in facts), np.uint8).reshape(-1, 32)
+    good = np.array([one.thumb is not None for one in facts])
+    return _Kept(sha, hashes(thumbs), shrink(thumbs), good)
+
+
+def _box_findings(
+    part: Samples, start: int, labels: Labels, pixels: NDArray[np.float64], imgsz: int
+) -> Iterator[Finding]:
+    """The rules for boxes, each told with its line."""
+    rows = labels.rows
+
+    def told(rule: str, at: int, message: str, also: int | None = None) -> Finding:
+        index = start + int(labels.image[at])
+        boxes = tuple(tuple(float(v) for v in rows[i, 1:]) for i in (at, also) if i is not None)
+        file, image = part.labels.file(index), part.images[index]
+        return Finding(rule, file, message, int(labels.line[at]), part.split, image, boxes=boxes)
+
+    for at in np.flatnonzero(too_large(rows)).tolist():
+        yield told("box-large", at, f"the box fills the image ({LARGE:.0%} or more of width and height)")
+    for at in np.flatnonzero(too_small(pixels)).tolist():
+        width, height = pixels[at]
+        yield told("box-small", at, f"the box is {width:.1f} x {height:.1f} px at imgsz {imgsz}")
+    for later, earlier in drawn_twice(rows, labels.image).tolist():
+        same = "the same box as" if (rows[later] == rows[earlier]).all() else "nearly the same box as"
+        yield told("box-duplicate", later, f"{same} line {labels.line[earlier]}", earlier)
+
+
+def _count(statistics: Statistics, chunk: _Chunk) -> None:
+    rows = chunk.labels.rows
+    statistics.images += chunk.count
+    statistics.without_label += chunk.labels.missing
+    statistics.boxes += np.bincount(rows[:, 0].astype(np.int64), minlength=len(statistics.boxes))
+    side = np.sqrt(np.maximum(chunk.pixels.prod(axis=1), 1e-9))
+    steps = np.clip(np.floor(8 * np.log2(side / 4)), 0, SIZE_STEPS - 1).astype(np.int64)
+    statistics.sizes += np.bincount(steps, minlength=SIZE_STEPS)
+    objects = np.bincount(chunk.labels.image, minlength=chunk.count)
+    statistics.objects += np.bincount(np.minimum(objects, MOST_OBJECTS), minlength=MOST_OBJECTS + 1)
+
+
+def _pair_findings(samples: Sequence[Samples], kept: list[_Kept]) -> list[Finding]:
+    """Images that are there twice. An image that two splits name is one file, and told as such."""
+    good = np.concatenate([one.good for one in kept])
+    sha256 = np.concatenate([one.sha256 for one in kept])[good]
+    at = np.flatnonzero(good)
+    codes = np.concatenate([one.codes for one in kept])[good]
+    pictures = np.concatenate([one.pictures for one in kept])[good]
+    exact = exact_pairs(sha256)
+    skip = np.zeros(len(at), bool)
+    skip[[pair.second for pair in exact]] = True
+    near = near_pairs(codes, pictures, skip)
+    starts = np.cumsum([0, *(len(part.images) for part in samples)])
+    findings = []
+    for pair in [*exact, *near]:
+        (first_split, first), (second_split, second) = (
+            _named(samples, starts, int(at[index])) for index in (pair.first, pair.second)
+        )
+        crosses = first_split != second_split
+        if pair.exact:
+            rule = "leak-duplicate" if crosses else "image-duplicate"
+            told = "byte for byte" if first != second else "the same file"
+        else:
+            rule, told = ("leak-near" if crosses else "image-near"), f"{pair.alike:.1%} alike"
+        message = f"also in {first_split}: {first} ({told})" if crosses else f"also as {first} ({told})"
+        findings.append(Finding(rule, second, message, split=second_split, image=second, other=first))
+    return findings
+
+
+def _named(samples: Sequence[Samples], starts: NDArray[np.int64], index: int) -> tuple[str, str]:
+    """(split, path) of an image by its number in the whole set."""
+    part = int(np.searchsorted(starts, index, side="right")) - 1
+    return samples[part].split, samples[part].images[index - int(starts[part])]
