@@ -20,8 +20,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train plan data prove sweep check-data evaluate export-onnx bench report recipes runs doctor \
-	test test-full lint
+.PHONY: help setup train plan data prove sweep check-data evaluate export-onnx bench report recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'

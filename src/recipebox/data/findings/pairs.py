@@ -43,7 +43,8 @@ def hashes(thumbs: NDArray[np.uint8]) -> NDArray[np.uint8]:
     cosines, chosen = _basis()
     spectrum = cosines @ thumbs.astype(np.float32) @ cosines.T
     signs: NDArray[np.bool_] = spectrum.reshape(len(thumbs), -1)[:, chosen] > 0
-    return np.packbits(signs, axis=1)
+    packed: NDArray[np.uint8] = np.packbits(signs, axis=1)
+    return packed
 
 
 def shrink(thumbs: NDArray[np.uint8]) -> NDArray[np.uint8]:
