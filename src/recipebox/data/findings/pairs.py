@@ -50,7 +50,8 @@ def hashes(thumbs: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def shrink(thumbs: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(n, 32, 32) -> (n, 256): what is kept of each image until the end."""
     half = thumbs.reshape(len(thumbs), THUMB // 2, 2, THUMB // 2, 2).astype(np.uint16).sum(axis=(2, 4))
-    return (half // 4).astype(np.uint8).reshape(len(thumbs), -1)
+    pictures: NDArray[np.uint8] = (half // 4).astype(np.uint8).reshape(len(thumbs), -1)
+    return pictures
 
 
 def exact_pairs(sha256: NDArray[np.uint8]) -> list[Pair]:
