@@ -6,7 +6,11 @@
 RECIPE ?= pcb-distill
 DATASET ?= deeppcb
 RECIPEBOX_VENV ?= .venv
-VARIABLES := RECIPE RUN PROFILE DEVICE DATASET FROM SET OVER SEEDS IMGSZ PYTHON RECIPEBOX_VENV
+# Some systems set NAME for everybody (WSL: to the machine's), so it counts on the command line only; and the default
+# of DATASET is a set that is known already, nothing that init could look at.
+NAME_ := $(if $(filter command,$(firstword $(origin NAME))),given)
+DATASET_ := $(if $(filter file,$(origin DATASET)),,given)
+VARIABLES := RECIPE RUN PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -20,7 +24,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train plan data prove sweep check-data evaluate export-onnx bench report recipes runs doctor test test-full lint
+.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx bench report recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -30,6 +34,9 @@ setup: $(READY) ## The project's own environment in .venv, from the lock (other 
 
 $(READY): docker/dev.lock pyproject.toml scripts/setup.sh
 	@scripts/setup.sh "$$RECIPEBOX_VENV"
+
+init: $(READY) ## Look at a folder of images (DATASET=path), convert and split it, write recipes/NAME.yaml (NAME=line-3)
+	@$(BOX) init $(if $(NAME_),--name "$$NAME") $(if $(DATASET_),-- "$$DATASET")
 
 train: $(READY) ## Train RECIPE (its teacher first), evaluate, export, bench and report: the main job
 	@$(CHOICES) $(BOX) train "$$@" -- "$$RECIPE"

@@ -6,20 +6,19 @@ stderr; errors.py has the exit codes, 130 is Ctrl-C and 143 is SIGTERM. RECIPEBO
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 try:
     import typer
+
+    from recipebox.verb import Answer, Device, Json, NoFetch, Profile, Recipe, Run, Set, Trust
+    from recipebox.verb import verb as _verb
 except KeyboardInterrupt:  # most of the start is this import
     os._exit(130)
 
-P = ParamSpec("P")
 _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 app = typer.Typer(
@@ -31,38 +30,6 @@ recipes_app = typer.Typer(**_SETTINGS, help="List the recipes; `schema` prints t
 data_app = typer.Typer(**_SETTINGS, no_args_is_help=True, help="Prepare data sets.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
-Profile = Annotated[str | None, typer.Option(help="A profile of the recipe; default: gpu or cpu, as the machine is.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
-Device = Annotated[str | None, typer.Option(help="cpu, or the number of a GPU; default: what there is.")]
-Trust = Annotated[bool, typer.Option("--trust-weights", help="Load weights that nobody vouches for.")]
-NoFetch = Annotated[bool, typer.Option("--no-fetch", help="Take nothing from the network.")]
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe: its latest finished run.")]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a verb says: `document` with --json, else `text` for people."""
-
-    document: Any
-    text: str
-    exit_code: int = 0
-
-
-def _verb(function: Callable[P, Answer]) -> Callable[P, None]:
-    """Make a command of a function that answers: prints the answer, and turns errors into messages and exit codes."""
-
-    @functools.wraps(function)
-    def command(*args: P.args, **kwargs: P.kwargs) -> None:
-        from recipebox.answers import deliver
-
-        code = deliver(lambda: function(*args, **kwargs), as_json=bool(kwargs.get("as_json")))
-        if code:
-            raise typer.Exit(code)
-
-    return command
 
 
 @app.command()
@@ -282,6 +249,29 @@ def doctor(as_json: Json = False) -> Answer:
     from recipebox.checkup import doctor_job
 
     return Answer(*doctor_job())
+
+
+@app.command()
+@_verb
+def init(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder of images with labels.")],
+    name: Annotated[str | None, typer.Option(help="Of the recipe; default: the folder's.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where a converted set goes.")] = None,
+    labels: Annotated[str | None, typer.Option("--format", metavar="yolo|coco|voc", help="Which labels.")] = None,
+    group_by: Annotated[str | None, typer.Option(metavar="REGEX|none", help="What stays together in a split.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="70,15,15", help="Split anew by these shares.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
+    whole_image_boxes: Annotated[bool, typer.Option(help="Class folders: a box as large as each image.")] = False,
+    background: Annotated[list[str] | None, typer.Option(metavar="FOLDER", help="Class folder without boxes.")] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Look at a folder of images, convert and split it where needed, and write a recipe for it."""
+    from recipebox.adopt.run import Wishes, adopt_folder, adopted_document, adopted_text
+
+    wishes = Wishes(name, to, labels, group_by, split, seed, copy, whole_image_boxes, tuple(background or ()))
+    adopted = adopt_folder(path, wishes)
+    return Answer(adopted_document(adopted), adopted_text(adopted))
 
 
 @app.command()

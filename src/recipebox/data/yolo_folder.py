@@ -53,17 +53,23 @@ def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] |
     Raises:
         DataError: no such folder, no or a spoiled data.yaml, no training images.
     """
+    layout = declared_layout(folder, name=name, names=names)
+    if not layout.val:
+        _split_off_val(layout, seed)
+    if not layout.test:
+        layout.test = list(layout.val)
+        layout.notes.append(_TEST_IS_VAL)
+    return layout
+
+
+def declared_layout(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None) -> Layout:
+    """What the folder itself says: `val` and `test` are empty where it names none. Arguments and errors as above."""
     layout = _described(folder, name, names, None)
     if not layout.train:
         raise DataError(
             f"{layout.yaml_file or folder}: no training images. `train:` in data.yaml names a folder of images or a "
             "list of them, relative to data.yaml; without data.yaml they lie in images/train."
         )
-    if not layout.val:
-        _split_off_val(layout, seed)
-    if not layout.test:
-        layout.test = list(layout.val)
-        layout.notes.append(_TEST_IS_VAL)
     return layout
 
 
@@ -178,6 +184,12 @@ def _description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, A
     if not isinstance(description, dict):
         raise DataError(f"{yaml_file}: expected keys such as names, train and val.")
     return description, yaml_file, yaml_file.parent.absolute()
+
+
+def declared_names(folder: Path) -> tuple[str, ...]:
+    """The class names of data.yaml or classes.txt. Raises DataError where there are none, or none that will do."""
+    description, yaml_file, _ = _description(folder, None)
+    return _names(description, yaml_file or folder, None)
 
 
 def _names(description: dict[str, Any], where: Path, faults: Faults | None) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""A folder of somebody's images becomes a data set that recipes can name, and a recipe."""
