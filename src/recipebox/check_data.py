@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.errors import BadInput
@@ -14,18 +15,40 @@ _SHOWN = 8
 """Findings of one kind that the table lists."""
 
 
-def check_data_job(dataset: str, *, imgsz: int, labels_only: bool) -> tuple[dict[str, Any], str, int]:
+def check_data_job(
+    dataset: str, *, imgsz: int, labels_only: bool, html: Path | None
+) -> tuple[dict[str, Any], str, int]:
     """Check a set: (document, text, exit code 3 where training would refuse it).
 
     Raises:
         DataError: there is nothing that could be checked.
+        StorageError: the page cannot be written.
     """
     from recipebox.data.findings.check_set import check_set
 
     if imgsz < 32 or imgsz > 8192:
         raise BadInput(f"--imgsz {imgsz}: give the side of the network's input in pixels, 32 to 8192.")
+    if html is not None and html.suffix not in {".html", ".htm"}:
+        raise BadInput(f"--html {html}: give the page a name that ends in .html.")
     report = check_set(dataset, imgsz=imgsz, labels_only=labels_only)
-    return report.document(), text(report), report.exit_code
+    document, told = report.document(), text(report)
+    if html is not None:
+        _write_page(report, html)
+        document["html"] = str(html.absolute())
+        told += f"\npage: {html}"
+    return document, told, report.exit_code
+
+
+def _write_page(report: SetReport, html: Path) -> None:
+    from recipebox.data.places import make_folder
+    from recipebox.report.data_page import data_page
+    from recipebox.run_dir import write_text
+
+    if report.root.resolve() in html.resolve().parents:
+        raise BadInput(f"--html {html}: lies in the data set, which is not written into. Name another place.")
+    content = data_page(report)
+    make_folder(html.absolute().parent)
+    write_text(html, content)
 
 
 def text(report: SetReport) -> str:

@@ -234,12 +234,13 @@ def check_data(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A known data set, or a folder in YOLO layout.")],
     imgsz: Annotated[int, typer.Option(help="Side of the network's input: boxes are judged at this size.")] = 640,
     labels_only: Annotated[bool, typer.Option("--labels-only", help="Open no image: the quick check.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the images drawn.")] = None,
     as_json: Json = False,
 ) -> Answer:
     """Say what is wrong with a data set, with file and line; exit code 3 where training would refuse it."""
     from recipebox.check_data import check_data_job
 
-    return Answer(*check_data_job(dataset, imgsz=imgsz, labels_only=labels_only))
+    return Answer(*check_data_job(dataset, imgsz=imgsz, labels_only=labels_only, html=html))
 
 
 @app.command()

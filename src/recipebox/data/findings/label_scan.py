@@ -83,7 +83,8 @@ class FileLabels:
                     message = content_or_fault.message
                     if os.path.islink(path) and not os.path.exists(path):
                         message = "a link to a file that is not there"
-                    findings.append(Finding("label-unreadable", path, message, split=split))
+                    image_path = self.images[start + position]
+                    findings.append(Finding("label-unreadable", path, message, split=split, image=image_path))
                     continue
                 else:
                     missing += 1
