@@ -48,8 +48,8 @@ def _head(report: SetReport) -> Iterator[str]:
     yield f"{code(report.root)}: {told if report.findings else 'nothing found'}; {scope}, imgsz {report.imgsz}."
     if report.exit_code:
         kinds = Counter(one.rule for one in report.findings if one.severity == "error")
-        told = [f"{number} {escape(RULES[kind].title)}" for kind, number in kinds.items()]
-        yield attention("training refuses this set", told)
+        refused = [f"{number} {escape(RULES[kind].title)}" for kind, number in kinds.items()]
+        yield attention("training refuses this set", refused)
     if report.notes:
         yield bullets(escape(note) for note in report.notes)
 
