@@ -10,7 +10,7 @@ RECIPEBOX_VENV ?= .venv
 # of DATASET is a set that is known already, nothing that init could look at.
 NAME_ := $(if $(filter command,$(firstword $(origin NAME))),given)
 DATASET_ := $(if $(filter file,$(origin DATASET)),,given)
-VARIABLES := RECIPE RUN PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ HTML PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN IMAGES OUT PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ HTML PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -24,7 +24,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx bench report recipes runs doctor test test-full lint
+.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx bench report predict recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -69,6 +69,9 @@ bench: $(READY) ## Measure the speed of RUN's exported file on this machine agai
 
 report: $(READY) ## Write RUN's report again
 	@$(BOX) report -- $(THE_RUN)
+
+predict: $(READY) ## Draw what RUN detects on IMAGES=image, folder or video (OUT=new folder)
+	@$(BOX) predict $${OUT:+--out "$$OUT"} -- $(THE_RUN) "$$IMAGES"
 
 recipes: $(READY) ## The recipes there are
 	@$(BOX) recipes

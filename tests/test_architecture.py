@@ -20,7 +20,7 @@ FOUNDATION = ("errors", "run_dir", "progress", "ultralytics_setup", "__init__")
 ORDER = ("recipe", "data", "techniques", "train", "evaluate", "export", "bench", "report")
 JOB = (
     *("supplies", "stages", "teachers", "endings", "listing", "adopt", "check_data", "job", "experiment", "answers"),
-    *("doctor", "checkup", "verb", "cli"),
+    *("doctor", "checkup", "predict", "verb", "cli"),
 )
 """The top-level modules right of the stages, each may import those left of it."""
 RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerate((*ORDER, *JOB), start=1)}}

@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 VERBS = (
     *("init", "plan", "train", "evaluate", "export", "bench", "report", "runs", "recipes", "data", "doctor", "version"),
     "check-data",
+    "predict",
 )
 
 

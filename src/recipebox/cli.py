@@ -177,6 +177,25 @@ def report(run: Run, as_json: Json = False) -> Answer:
 
 @app.command()
 @_verb
+def predict(
+    run: Run,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Images, folders, videos.")],
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A new folder; default: under the run.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the one that evaluation chose on val.")] = None,
+    backend: Annotated[
+        str, typer.Option(metavar="auto|onnx|torch", help="auto: the exported file where it passed its check.")
+    ] = "auto",
+    as_json: Json = False,
+) -> Answer:
+    """Draw what a run detects on images, folders or a video, and write it as JSON and YOLO labels."""
+    from recipebox.predict.job import predict_job
+
+    made = predict_job(run, images, out=out, threshold=threshold, backend=backend)
+    return Answer(made.document, made.text(), made.exit_code)
+
+
+@app.command()
+@_verb
 def runs(as_json: Json = False) -> Answer:
     """List the runs and their states, latest first."""
     from recipebox.listing import list_runs, runs_table
