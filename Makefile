@@ -10,7 +10,7 @@ RECIPEBOX_VENV ?= .venv
 # of DATASET is a set that is known already, nothing that init could look at.
 NAME_ := $(if $(filter command,$(firstword $(origin NAME))),given)
 DATASET_ := $(if $(filter file,$(origin DATASET)),,given)
-VARIABLES := RECIPE RUN IMAGES OUT PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ HTML PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN IMAGES OUT PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -55,8 +55,8 @@ sweep: $(READY) ## Train RECIPE with each of OVER="key=v1,v2 ..." and SEEDS=1,2,
 data: $(READY) ## Prepare DATASET (FROM=archive or folder, where it cannot be fetched)
 	@$(BOX) data prepare $${FROM:+--from "$$FROM"} -- "$$DATASET"
 
-check-data: $(READY) ## What is wrong with DATASET (a name or a folder), with file and line; IMGSZ=640 HTML=page.html
-	@$(BOX) check-data $${IMGSZ:+--imgsz "$$IMGSZ"} $${HTML:+--html "$$HTML"} -- "$$DATASET"
+check-data: $(READY) ## What is wrong with DATASET (a name or a folder), with file and line; IMGSZ=640 HTML=page.html FIX=copy
+	@$(BOX) check-data $${IMGSZ:+--imgsz "$$IMGSZ"} $${HTML:+--html "$$HTML"} $${FIX:+--fix "$$FIX"} -- "$$DATASET"
 
 evaluate: $(READY) ## Evaluate RUN (or the latest finished run of RECIPE) on its test split again
 	@$(BOX) evaluate -- $(THE_RUN)

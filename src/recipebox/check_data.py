@@ -11,18 +11,19 @@ from recipebox.errors import BadInput
 if TYPE_CHECKING:
     from recipebox.data.findings.check_set import SetReport
 
+_CHANGES_SHOWN = 40
 _SHOWN = 8
 """Findings of one kind that the table lists."""
 
 
 def check_data_job(
-    dataset: str, *, imgsz: int, labels_only: bool, html: Path | None
+    dataset: str, *, imgsz: int, labels_only: bool, html: Path | None, fix: Path | None
 ) -> tuple[dict[str, Any], str, int]:
-    """Check a set: (document, text, exit code 3 where training would refuse it).
+    """Check a set: (document, text, exit code 3 where training would refuse it; with `fix`, where it would the copy).
 
     Raises:
         DataError: there is nothing that could be checked.
-        StorageError: the page cannot be written.
+        StorageError: the page or the copy cannot be written.
     """
     from recipebox.data.findings.check_set import check_set
 
@@ -30,13 +31,39 @@ def check_data_job(
         raise BadInput(f"--imgsz {imgsz}: give the side of the network's input in pixels, 32 to 8192.")
     if html is not None and html.suffix not in {".html", ".htm"}:
         raise BadInput(f"--html {html}: give the page a name that ends in .html.")
+    if fix is not None and labels_only:
+        raise BadInput("--fix looks at the images, too: leave --labels-only out.")
     report = check_set(dataset, imgsz=imgsz, labels_only=labels_only)
     document, told = report.document(), text(report)
     if html is not None:
         _write_page(report, html)
         document["html"] = str(html.absolute())
         told += f"\npage: {html}"
-    return document, told, report.exit_code
+    if fix is None:
+        return document, told, report.exit_code
+    shown, words, code = _fixed(report, fix, imgsz)
+    return document | {"fix": shown}, f"{told}\n\n{words}", code
+
+
+def _fixed(report: SetReport, target: Path, imgsz: int) -> tuple[dict[str, Any], str, int]:
+    """Write the corrected copy and check it: (document, text, exit code)."""
+    from recipebox.data.findings.check_set import check_set
+    from recipebox.data.findings.fix import left, write_fixed
+
+    target = target.absolute()
+    changes = write_fixed(report, target)
+    again = check_set(str(target), imgsz=imgsz)
+    remaining = left(again.findings)
+    lines = [f"corrected copy: {target} ({len(changes)} changes, all in {target / 'CHANGES.txt'})"]
+    for one in changes[:_CHANGES_SHOWN]:
+        place = one.file if one.line is None else f"{one.file}:{one.line}"
+        lines.append(f"  {_near(place, report)}: {_near(one.change, report)}")
+    if len(changes) > _CHANGES_SHOWN:
+        lines.append(f"  … and {len(changes) - _CHANGES_SHOWN} more")
+    kinds = ", ".join(f"{number} x {rule}" for rule, number in remaining.items())
+    lines.append(f"the copy has {kinds} left for you to judge" if kinds else "the copy has no findings")
+    document = {"folder": str(target), "changes": [one.document() for one in changes], "left": remaining}
+    return document | {"passed": not again.exit_code}, "\n".join(lines), again.exit_code
 
 
 def _write_page(report: SetReport, html: Path) -> None:

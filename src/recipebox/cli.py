@@ -254,12 +254,13 @@ def check_data(
     imgsz: Annotated[int, typer.Option(help="Side of the network's input: boxes are judged at this size.")] = 640,
     labels_only: Annotated[bool, typer.Option("--labels-only", help="Open no image: the quick check.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the images drawn.")] = None,
+    fix: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a corrected copy to a new folder.")] = None,
     as_json: Json = False,
 ) -> Answer:
     """Say what is wrong with a data set, with file and line; exit code 3 where training would refuse it."""
     from recipebox.check_data import check_data_job
 
-    return Answer(*check_data_job(dataset, imgsz=imgsz, labels_only=labels_only, html=html))
+    return Answer(*check_data_job(dataset, imgsz=imgsz, labels_only=labels_only, html=html, fix=fix))
 
 
 @app.command()

@@ -37,6 +37,7 @@ class OpenedSet:
     where: str
     names: tuple[str, ...]
     samples: tuple[Samples, ...]
+    is_folder: bool = True
     absent: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ class SetReport:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     samples: tuple[Samples, ...] = field(default=(), repr=False)
+    is_folder: bool = True
 
     def counts(self) -> dict[str, int]:
         """Findings by severity."""
@@ -128,6 +130,7 @@ def check_set(name_or_folder: str, *, imgsz: int = 640, labels_only: bool = Fals
         opened.notes,
         time.perf_counter() - started,
         opened.samples,
+        opened.is_folder,
     )
 
 
@@ -148,7 +151,9 @@ def open_set(name_or_folder: str) -> OpenedSet:
             files = [_deeppcb_labels(path) for path in images] if name_or_folder == "deeppcb" else images
             samples.append(Samples(split, images, ArrayLabels(images, files, part.boxes)))
         root = Path(prepared.train.images[0]).parent
-        return OpenedSet(prepared.name, root, name_or_folder, prepared.names, tuple(samples), notes=prepared.notes)
+        return OpenedSet(
+            prepared.name, root, name_or_folder, prepared.names, tuple(samples), False, notes=prepared.notes
+        )
     names = None
     if name_or_folder in NAMES:
         from recipebox.data import coco8
@@ -188,9 +193,9 @@ def _open_folder(folder: Path, names: Sequence[str] | None) -> OpenedSet:
         where,
         layout.names,
         tuple(samples),
-        tuple(absent),
-        tuple(findings),
-        tuple(layout.notes),
+        absent=tuple(absent),
+        findings=tuple(findings),
+        notes=tuple(layout.notes),
     )
 
 

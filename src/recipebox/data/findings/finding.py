@@ -61,7 +61,7 @@ class Finding:
     """One thing found, where, and in words.
 
     `image` is the picture it is about, `boxes` the boxes in it that are (centre x, y, width, height, fractions of the
-    image), `other` the second file of a pair.
+    image), `other` the second file of a pair, in `other_split`.
     """
 
     rule: str
@@ -71,6 +71,7 @@ class Finding:
     split: str | None = None
     image: str | None = None
     other: str | None = None
+    other_split: str | None = None
     boxes: tuple[tuple[float, ...], ...] = ()
 
     @property
@@ -91,6 +92,7 @@ class Finding:
             "split": self.split,
             "message": self.message,
             "other": self.other,
+            "other_split": self.other_split,
         }
         return {key: value for key, value in shown.items() if value is not None}
 

@@ -210,7 +210,9 @@ def _pair_findings(samples: Sequence[Samples], kept: list[_Kept]) -> list[Findin
         else:
             rule, told = ("leak-near" if crosses else "image-near"), f"{pair.alike:.1%} alike"
         message = f"also in {first_split}: {first} ({told})" if crosses else f"also as {first} ({told})"
-        findings.append(Finding(rule, second, message, split=second_split, image=second, other=first))
+        findings.append(
+            Finding(rule, second, message, split=second_split, image=second, other=first, other_split=first_split)
+        )
     return findings
 
 
