@@ -114,7 +114,7 @@ def test_places_that_are_taken_or_the_users_are_refused(boards: Path, tmp_path: 
     report = check_set(str(boards))
     (tmp_path / "taken").mkdir()
     for target in (tmp_path / "taken", boards, boards / "copy", boards / "images/train/copy"):
-        with pytest.raises(DataError, match="is there already|lies in the data set"):
+        with pytest.raises(DataError, match=r"is there already|lies in the data set"):
             write_fixed(report, target)
     assert not check_set(str(boards)).findings
 

@@ -125,7 +125,7 @@ def _plan(report: SetReport) -> _Plan:
     for first, others in twins.items():
         alike = [key for key in (first, *others) if key not in plan.out]
         if alike:
-            stays = max(alike, key=lambda key: SPLITS.index(key[0]))  # type: ignore[arg-type]
+            stays = max(alike, key=lambda key: SPLITS.index(key[0]))
             for key in alike:
                 if key != stays:
                     plan.out[key] = f"the same image as {stays[1]} in {stays[0]}, which stays"
