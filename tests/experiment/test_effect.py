@@ -129,10 +129,28 @@ def test_rare_classes_have_to_pull_more() -> None:
     assert "no gradient" in (signs.rare_pull_more([3, 2, 1])(made(), off) or "")
 
 
-def test_the_order_counts() -> None:
-    plain, turned = made(), made(views=[View("b", 32, b"q", b"m"), View("a", 32, b"p", b"l")])
-    assert signs.order_changes()(turned, plain) is None
-    assert "same order" in (signs.order_changes()(plain, plain) or "")
+def test_another_order_alone_is_no_sampling() -> None:
+    plain, swapped = made(draws=(20, 20)), [View("b", 32, b"q", b"m"), View("a", 32, b"p", b"l")]
+    assert signs.draws_otherwise()(made(views=swapped, draws=(21, 19)), plain) is None
+    assert "only in another order" in (signs.draws_otherwise()(made(views=swapped, draws=(20, 20)), plain) or "")
+    assert "same order" in (signs.draws_otherwise()(plain, plain) or "")
+
+
+def test_class_loss_is_compared_where_it_is_first_another() -> None:
+    off = made(losses=[{"box_loss": 2.0, "cls_loss": 1.0}, {"box_loss": 1.5, "cls_loss": 0.9}])
+    on = made(losses=[{"box_loss": 2.0, "cls_loss": 1.0}, {"box_loss": 1.5, "cls_loss": 0.8}])
+    assert signs.term_changes("cls_loss", "dead")(on, off) is None
+    moved = made(losses=[{"box_loss": 2.0, "cls_loss": 1.0}, {"box_loss": 1.4, "cls_loss": 0.8}])
+    assert "box_loss too" in (signs.term_changes("cls_loss", "dead")(moved, off) or "")
+    assert "dead" in (signs.term_changes("cls_loss", "dead")(off, off) or "")
+
+
+def test_a_rate_that_swa_asks_for_is_met() -> None:
+    ends = {"ends": [torch.zeros(2), torch.ones(2)], "rates": [(0.1, 0.05)] * 2}
+    on, off = (made(averaged=torch.full((2,), value), **ends) for value in (0.5, 1.0))
+    assert signs.ends_are_averaged(None)(on, off) is None
+    assert signs.ends_are_averaged(0.1)(on, off) is None
+    assert "should be 0.2" in (signs.ends_are_averaged(0.2)(on, off) or "")
 
 
 def test_another_teacher_changes_distillation_alone() -> None:

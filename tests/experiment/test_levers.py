@@ -22,6 +22,10 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
     return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
+MADE_OF = {"techniques.class_weights": ["techniques.class_weights.by", "techniques.class_weights.pos_weight"]}
+"""Sections whose settings are levers by themselves; `beta` and `power` belong to `by`."""
+
+
 def techniques() -> Iterator[str]:
     """Every section of `techniques`; of a section that is made of sections, those."""
     for name, field in Techniques.model_fields.items():
@@ -32,7 +36,7 @@ def techniques() -> Iterator[str]:
             for part, inner in section.model_fields.items()
             if sections_of(inner.annotation)
         ]
-        yield from [key] if key in LEVERS or not below else below
+        yield from MADE_OF.get(key) or ([key] if key in LEVERS or not below else below)
 
 
 def settings_keys() -> list[str]:
@@ -70,10 +74,11 @@ PULLED = {
     "techniques.ema": {"decay": 0.999, "tau": 10.0},
     "techniques.swa": {"last": 5},
     "techniques.clipping": {"max_norm": 1.0},
-    "techniques.class_weights": {"by": "inverse"},
+    "techniques.class_weights.by": "inverse",
+    "techniques.class_weights.pos_weight": 2.0,
     "techniques.sampling": {"by": "inverse"},
     "techniques.progressive": {"stages": [{"imgsz": 32, "until_epoch": 5}]},
-    "techniques.late": {"mosaic": {"from_epoch": 3}},
+    "techniques.late.mosaic": {"from_epoch": 3},
     "train.nbs": 64,
     "train.box": 5.0,
     "train.cls": 1.0,
@@ -143,6 +148,27 @@ def test_the_teacher_goes_with_its_last_term() -> None:
     assert without(one, lever).techniques.distillation is None
 
 
+def test_class_weights_and_the_positive_weight_are_taken_away_one_by_one() -> None:
+    both = pull("techniques.class_weights", {"by": "effective_number", "beta": 0.99, "pos_weight": {"a": 2.0}})
+    found = {lever.key: lever for lever in levers(both, 4, (3, 9)) if "class_weights" in lever.key}
+    left = {key: without(both, lever).techniques.class_weights for key, lever in found.items()}
+    by, positive = left["techniques.class_weights.by"], left["techniques.class_weights.pos_weight"]
+    assert by is not None
+    assert (by.by, by.beta, by.pos_weight) == (None, None, {"a": 2.0})
+    assert positive is not None
+    assert (positive.by, positive.beta, positive.pos_weight) == ("effective_number", 0.99, None)
+
+
+def test_each_late_augmentation_is_a_lever_of_its_own() -> None:
+    late = {"mosaic": {"from_epoch": 3}, "cutmix": {"from_epoch": 2}}
+    pulled = settings(plain() | {"augment": {"cutmix": 0.5}, "techniques": {"late": late}})
+    found = {lever.key: lever for lever in levers(pulled, 4) if "late" in lever.key}
+    assert found.keys() == {"techniques.late.mosaic", "techniques.late.cutmix"}
+    left = without(pulled, found["techniques.late.mosaic"]).techniques.late
+    assert left is not None
+    assert left.begins() == {"cutmix": 2}
+
+
 def test_one_of_several_teachers_is_left() -> None:
     two = [{"recipe": "x", "weight": 2.0}, {"recipe": "y"}]
     pulled = pull("techniques.distillation", {"teachers": two, "logits": {}})
@@ -159,7 +185,7 @@ def test_one_of_several_teachers_is_left() -> None:
         ("techniques.ema", {"decay": 0.9999, "tau": 2000.0}, {}, "Ultralytics' own"),
         ("techniques.ema", {"every": 1000}, {"epochs": 2}, None),
         ("techniques.progressive", {"stages": [{"imgsz": 64, "until_epoch": 5}]}, {}, "deployed size"),
-        ("techniques.late", {"mixup": {"from_epoch": 3}}, {}, "gain of 0"),
+        ("techniques.late.mixup", {"from_epoch": 3}, {}, "gain of 0"),
         ("techniques.clipping", {"max_norm": 10.0}, {}, "Ultralytics' own"),
         ("train.cos_lr", True, {"epochs": 2}, "meet"),
         ("train.lrf", 0.1, {"epochs": 1}, "one epoch"),

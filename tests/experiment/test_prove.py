@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from recipebox.data.stages import Stages
 from recipebox.data.views import TrainingViews
 from recipebox.errors import BadInput
 from recipebox.experiment.proof_text import proof_document, proof_text
@@ -21,13 +23,14 @@ from recipebox.job import plan_lock
 from recipebox.recipe.plan import Plan
 from recipebox.run_dir import runs_root, write_json
 from recipebox.supplies import Supplies
+from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 from recipebox.techniques.progressive import ProgressiveTechnique
 from recipebox.techniques.sampling import SamplingTechnique
-from recipebox.techniques.swa import SwaTechnique
+from recipebox.techniques.swa import SwaTechnique, held_schedule
 from recipebox.train import run as train_run
 from recipebox.train.trainer import RecipeTrainer
 
@@ -114,6 +117,38 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             "techniques.sampling",
             "nothing changes",
         ),
+        (
+            SamplingTechnique,
+            "tiny",
+            ("weights", lambda self, split, classes: np.ones(len(split))),
+            ("techniques.sampling.by=inverse",),
+            "techniques.sampling",
+            "only in another order",
+        ),
+        (
+            ClassWeightsTechnique,
+            "tiny",
+            ("_positives_weighed", lambda self, bce: bce),
+            ("techniques.class_weights={by: inverse, pos_weight: 2}",),
+            "techniques.class_weights.pos_weight",
+            "nothing changes",
+        ),
+        (
+            SwaTechnique,
+            "tiny",
+            ("wrap_schedule", lambda self, schedule: held_schedule(schedule, self.first, None)),
+            ("techniques.swa={last: 2, lr: 0.0005}",),
+            "techniques.swa",
+            "the learning rate should be 0.0005",
+        ),
+        (
+            Stages,
+            "tiny",
+            ("_begun", lambda self, name, epoch: name != "mosaic" or epoch >= 2),
+            ("techniques.late={mosaic: {from_epoch: 2}, mixup: {from_epoch: 2}}", "augment.mixup=0.5"),
+            "techniques.late.mixup",
+            "nothing changes",
+        ),
     ],
     ids=[
         "a criterion that forgets to add",
@@ -123,6 +158,10 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         "a mean nobody makes",
         "a size nobody asks for",
         "an order that stays",
+        "weights that are all alike",
+        "a positive weight behind class weights that act",
+        "a rate that is held elsewhere",
+        "an augmentation that does not wait beside one that does",
     ],
 )
 def test_a_technique_that_forgets_to_act_is_caught(

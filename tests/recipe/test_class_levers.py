@@ -63,6 +63,14 @@ def test_smoothing_that_is_warned_about(planned, lever, says):
     assert says in warnings[0]
 
 
+def test_levers_on_a_class_loss_that_is_not_there(write, machine, good):
+    levers = "  label_smoothing: {epsilon: 0.1}\n  class_weights: {by: inverse_sqrt}\n"
+    text = good.replace("close_mosaic: 3", "close_mosaic: 3\n  cls: 0") + levers
+    warnings = make_plan(load_recipe(write("one", text)), machine()).warnings
+    for lever in ("label_smoothing", "class_weights"):
+        assert any(line.startswith(f"`{lever}` does nothing: `train.cls: 0`") for line in warnings), warnings
+
+
 def test_smoothing_in_words(planned):
     plan = planned("{epsilon: 0.1, per_class: {spur: 0.05}, schedule: linear, off_last: 2}")
     assert plan.warnings == ()

@@ -214,7 +214,7 @@ def test_teachers_inherit_what_decides_the_images(write, machine):
 
 
 WARNINGS = [
-    ("close_mosaic: 3", "close_mosaic: 12", "mosaic is closed before it began"),
+    ("close_mosaic: 3", "close_mosaic: 12", "mosaic: closed before it began"),
     ("close_mosaic: 3", "close_mosaic: 3\n  warmup_epochs: 10", "more than half the run"),
     ("close_mosaic: 3", "close_mosaic: 3\n  patience: 12", "`patience: 12` does nothing"),
     ("close_mosaic: 3", "close_mosaic: 3\n  warmup_epochs: 0\n  warmup_bias_lr: 0.1", "does nothing without a warm-up"),
@@ -222,6 +222,7 @@ WARNINGS = [
     ("{tau: 100}", "{tau: 529}", "ramp is longer than the run: tau 529, 528 optimizer steps"),
     ("  ema: {tau: 100}\n", "  distillation: null\n", "tau 2000 (Ultralytics' own"),
     ("techniques:", "augment: {mosaic: 0}\ntechniques:", "`close_mosaic: 3` does nothing"),
+    ("close_mosaic: 3", "close_mosaic: 12\naugment: {mosaic: 0, mixup: 0.5}", "mixup: closed before it began"),
     ("techniques:", "fallbacks: {other: {}}\ntechniques:", "`fallbacks.other` is never taken"),
     ("techniques:", "evaluate: {compare: [nobody]}\ntechniques:", "`evaluate.compare`: nobody: no such recipe"),
     ("dataset: deeppcb", "dataset: deeppcb, images: 900", "deeppcb has 700"),
@@ -234,6 +235,18 @@ def test_idle_settings_are_warned_about(write, machine, good, right, wrong, says
     warnings = make_plan(load_recipe(write("one", good.replace(right, wrong))), machine()).warnings
     assert len(warnings) == 1, warnings
     assert says in warnings[0]
+
+
+def test_mixup_without_mosaic_is_closed_too(write, machine, good):
+    text = good.replace("techniques:", "augment: {mosaic: 0, mixup: 0.5}\ntechniques:")
+    assert make_plan(load_recipe(write("one", text)), machine()).warnings == ()
+
+
+def test_each_lever_has_a_line_of_its_own(write, machine, good):
+    plan = make_plan(load_recipe(write("one", good + "  clipping: {max_norm: 5}\n  swa: {last: 2}\n")), machine())
+    lines = describe_plan(plan).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("  techniques "))
+    assert [line[13:].split()[0] for line in lines[first : first + 3]] == ["clipping", "EMA", "SWA:"]
 
 
 @pytest.mark.parametrize(

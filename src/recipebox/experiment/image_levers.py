@@ -50,20 +50,16 @@ def _augment(key: str, course: Course) -> Lever | None:
     return replace(lever, hint="grey images have no colour to vary") if key in _COLOUR else lever
 
 
-def _late(course: Course) -> Lever | None:
+def _late(name: str, course: Course) -> Lever | None:
     late = course.settings.techniques.late
-    if late is None:
+    begins = None if late is None else late.begins().get(name)
+    if begins is None:
         return None
     # An augmentation that has not begun yet, in an epoch in which it would not be closed anyway.
-    waiting = {
-        name: begins
-        for name, begins in late.begins().items()
-        if begins > 1 and course.close_from > 0 and getattr(course.settings.augment, name)
-    }
-    words = f"epoch 1 without {', '.join(waiting)}"
-    idle = None if waiting else "what begins late has a gain of 0, begins at once or is closed before"
-    zero = {"techniques.late": None}
-    return Lever("techniques.late", zero, course.views(0), words, signs.images_change(), idle)
+    waits = begins > 1 and course.close_from > 0 and getattr(course.settings.augment, name)
+    idle = None if waits else "it has a gain of 0, begins at once or is closed before"
+    key = f"techniques.late.{name}"
+    return Lever(key, {key: None}, course.views(0), f"epoch 1 without {name}", signs.images_change(), idle)
 
 
 def _progressive(course: Course) -> Lever | None:
@@ -81,7 +77,7 @@ def _progressive(course: Course) -> Lever | None:
 
 IMAGE_LEVERS: dict[str, Entry] = {
     "techniques.progressive": _progressive,
-    "techniques.late": _late,
+    **{f"techniques.late.{name}": partial(_late, name) for name in _MIXING},
     "train.close_mosaic": _close_mosaic,
     **{f"augment.{key}": partial(_augment, key) for key in Augment.model_fields},
 }

@@ -31,12 +31,14 @@ def term_is_added(term: str) -> Sign:
 
 
 def term_changes(term: str, words: str) -> Sign:
-    """On the first batch, where the weights are still the same, one loss term is another and the rest are not."""
+    """On the first batch that differs at all, and so is met by the same weights, one loss term is another and the rest
+    are not. A batch without an object of the class that is asked for does not differ."""
 
     def sign(on: Trace, off: Trace) -> str | None:
-        ours, theirs = on.losses[0], off.losses[0]
+        pairs = zip(on.losses, off.losses, strict=False)
+        ours, theirs = next((pair for pair in pairs if pair[0] != pair[1]), (on.losses[0], off.losses[0]))
         if ours.get(term) == theirs.get(term):
-            return f"`{term}` of the first batch is the same with and without it: {words}"
+            return f"`{term}` of the first batch that differs is the same with and without it: {words}"
         others = [key for key in theirs if key != term and ours.get(key) != theirs[key]]
         return f"it should change `{term}` alone, and changes {', '.join(others)} too" if others else None
 
@@ -83,8 +85,9 @@ def average_lags(more: bool) -> Sign:
     return sign
 
 
-def ends_are_averaged() -> Sign:
-    """The average is the equal-weight mean of the epochs' ends, and one learning rate led to all of them."""
+def ends_are_averaged(rate: float | None) -> Sign:
+    """The average is the equal-weight mean of the epochs' ends, and one learning rate led to all of them: `rate`, where
+    one is asked for."""
 
     def sign(on: Trace, off: Trace) -> str | None:
         assert on.averaged is not None and off.averaged is not None, "the window lives through ends of epochs"
@@ -92,7 +95,12 @@ def ends_are_averaged() -> Sign:
         away, without = (float(torch.linalg.vector_norm(average - mean)) for average in (on.averaged, off.averaged))
         if away > _CLOSE * without:
             return f"the average is {away:.3g} away from the mean of the epochs' ends, and {without:.3g} without it"
-        return None if len(set(on.rates)) == 1 else "the learning rate moves between the epochs that are averaged"
+        if len(set(on.rates)) != 1:
+            return "the learning rate moves between the epochs that are averaged"
+        # An optimizer may give some groups a share of the rate (MuSGD); one has it whole.
+        if rate is None or any(abs(each - rate) <= _CLOSE * rate for each in on.rates[0]):
+            return None
+        return f"the learning rate should be {rate:g}, and is {max(on.rates[0]):g}"
 
     return sign
 
@@ -185,12 +193,16 @@ def rare_pull_more(boxes: Sequence[int]) -> Sign:
     return sign
 
 
-def order_changes() -> Sign:
-    """Other images, or in another order."""
+def draws_otherwise() -> Sign:
+    """Some images are drawn more often than others, which another order alone does not make."""
 
     def sign(on: Trace, off: Trace) -> str | None:
         ours, theirs = ([view.file for view in trace.views] for trace in (on, off))
-        return None if ours != theirs else "the same images come in the same order with and without it"
+        if ours == theirs:
+            return "the same images come in the same order with and without it"
+        if on.draws == off.draws:
+            return "each image is drawn as often as without it, only in another order: its weights are all alike"
+        return None
 
     return sign
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -43,12 +44,13 @@ def _swa(course: Course) -> Lever | None:
     if swa is None:
         return None
     first, batches = course.settings.train.epochs - swa.last, 2 * course.accumulate
+    rate = "stays" if swa.lr is None else f"is {swa.lr:g}"
     return Lever(
         "techniques.swa",
         {"techniques.swa": None},
         Window(first, epoch_batches=batches, batches=batches, epoch_ends=min(swa.last, 2)),
-        "the average is the mean of the epochs' ends, at a rate that stays",
-        signs.ends_are_averaged(),
+        f"the average is the mean of the epochs' ends, at a rate that {rate}",
+        signs.ends_are_averaged(swa.lr),
     )
 
 
@@ -108,28 +110,38 @@ def _label_smoothing(course: Course) -> Lever | None:
         "another class loss on the same batch; box and dfl stay",
         signs.term_changes("cls_loss", "its targets are not smoothed"),
         idle,
+        hint="the setting is lost on its way, or all targets are next to 0: a network from scratch scores objects of a "
+        "few pixels so",
     )
 
 
-def _class_weights(course: Course) -> Lever | None:
+def _class_weights(part: str, course: Course) -> Lever | None:
+    """`by` and `pos_weight` are two levers: one that acts must not cover for one that does not."""
     techniques = course.settings.techniques
     weights = techniques.class_weights
-    if weights is None:
+    if weights is None or getattr(weights, part) is None:
         return None
+    zero: dict[str, None] = {"techniques.class_weights": None}
+    if weights.by and weights.pos_weight is not None:
+        own = ("by", "beta", "power") if part == "by" else ("pos_weight",)
+        zero = {f"techniques.class_weights.{key}": None for key in own}
     idle = None
-    if weights.pos_weight is None and len({count for count in course.class_boxes if count}) == 1:
+    if part == "by" and len({count for count in course.class_boxes if count}) == 1:
         idle = "every class has as many boxes"
     words, sign = "another class loss on the same batch; box and dfl stay", signs.term_changes("cls_loss", "no weights")
-    if weights.by and weights.pos_weight is None and techniques.distillation is None:
+    if part == "by" and techniques.distillation is None:
         words, sign = "a larger share of the class gradient for rarer classes", signs.rare_pull_more(course.class_boxes)
-    return Lever("techniques.class_weights", {"techniques.class_weights": None}, course.steps(), words, sign, idle)
+    lever = Lever(f"techniques.class_weights.{part}", zero, course.steps(), words, sign, idle)
+    if isinstance(weights.pos_weight, dict) and part == "pos_weight":
+        return replace(lever, hint="no object of these classes is in the batches looked at, or the setting is lost")
+    return lever
 
 
 def _sampling(course: Course) -> Lever | None:
     if course.settings.techniques.sampling is None:
         return None
-    words, zero = "other images in the epoch, or in another order", {"techniques.sampling": None}
-    return Lever("techniques.sampling", zero, course.views(), words, signs.order_changes())
+    words, zero = "some images are drawn more often than others", {"techniques.sampling": None}
+    return Lever("techniques.sampling", zero, course.views(), words, signs.draws_otherwise())
 
 
 def _clipping(course: Course) -> Lever | None:
@@ -145,7 +157,8 @@ def _clipping(course: Course) -> Lever | None:
 
 TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.label_smoothing": _label_smoothing,
-    "techniques.class_weights": _class_weights,
+    "techniques.class_weights.by": partial(_class_weights, "by"),
+    "techniques.class_weights.pos_weight": partial(_class_weights, "pos_weight"),
     "techniques.sampling": _sampling,
     "techniques.distillation.teachers": _several_teachers,
     "techniques.distillation.logits": partial(_distillation, "logits"),

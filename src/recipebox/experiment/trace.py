@@ -29,6 +29,8 @@ from recipebox.train.weights_file import ADDED
 _CLASS_BIAS = re.compile(r"cv3\.\d+\.2\.bias$")
 """The last layer of the class branch at each level, in the heads of YOLOv8, YOLO11 and YOLO26."""
 
+_DRAWN_EPOCHS = 20
+
 
 @dataclass(frozen=True)
 class Window:
@@ -65,6 +67,8 @@ class Trace:
 
     Attributes:
         views: the images of all batches, in order.
+        draws: how often each image is drawn in so many epochs that weights close to each other show, (images,); where
+            views alone are looked at.
         losses: the loss terms of each batch, per image.
         numbers: what was put into the telemetry at each batch.
         rates: the learning rates of the parameter groups at each batch.
@@ -79,6 +83,7 @@ class Trace:
     """
 
     views: list[View] = field(default_factory=list)
+    draws: tuple[int, ...] = ()
     losses: list[dict[str, float]] = field(default_factory=list)
     numbers: list[dict[str, float]] = field(default_factory=list)
     rates: list[tuple[float, ...]] = field(default_factory=list)
@@ -174,6 +179,7 @@ class WatchedTrainer(RecipeTrainer):
     def _on_train_epoch_start(self) -> None:
         super()._on_train_epoch_start()
         if not self._window.batches:
+            self._note_draws()
             while len(self._trace.views) < self._window.views:
                 for batch in self.train_loader:
                     self._note_views(batch)
@@ -188,6 +194,16 @@ class WatchedTrainer(RecipeTrainer):
         if self.model.training:
             self._note_views(batch)
         return super().preprocess_batch(batch)
+
+    def _note_draws(self) -> None:
+        draws = torch.zeros(len(self.train_loader.dataset), dtype=torch.long)
+        for epoch in range(_DRAWN_EPOCHS):
+            self.train_loader.set_epoch(epoch)
+            draws += torch.bincount(
+                torch.tensor([index for index, _ in self.train_loader.sampler]), minlength=len(draws)
+            )
+        self.train_loader.set_epoch(int(self.epoch))
+        self._trace.draws = tuple(draws.tolist())
 
     def _note_views(self, batch: dict[str, Any]) -> None:
         for place, (file, image) in enumerate(zip(batch["im_file"], batch["img"], strict=True)):

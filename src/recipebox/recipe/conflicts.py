@@ -54,12 +54,16 @@ def idle_settings(settings: Settings, document: Document, estimate: Estimate) ->
     def is_written(*path: str) -> bool:
         return path in written
 
-    if augment.mosaic == 0 and train.close_mosaic > 0 and is_written("train", "close_mosaic"):
-        yield f"`close_mosaic: {train.close_mosaic}` does nothing, since `augment.mosaic` is 0."
-    elif augment.mosaic > 0 and train.close_mosaic >= train.epochs:
+    closing = [name for name in ("mosaic", "mixup", "cutmix") if getattr(augment, name) > 0]
+    if not closing and train.close_mosaic > 0 and is_written("train", "close_mosaic"):
         yield (
-            f"mosaic is closed before it began: `close_mosaic: {train.close_mosaic}` of {train.epochs} epochs. "
-            "Take less, or `augment: {mosaic: 0}` if none is meant."
+            f"`close_mosaic: {train.close_mosaic}` does nothing, since `augment.mosaic`, `mixup` and `cutmix` are 0."
+        )
+    elif closing and train.close_mosaic >= train.epochs:
+        names = ", ".join(closing)
+        yield (
+            f"{names}: closed before it began, by `close_mosaic: {train.close_mosaic}` of {train.epochs} epochs. "
+            f"Take less, or `augment: {{{': 0, '.join(closing)}: 0}}` if none is meant."
         )
     warm = min(train.warmup_epochs, max(train.epochs - 1, 0))
     if warm < train.warmup_epochs and is_written("train", "warmup_epochs"):

@@ -34,7 +34,7 @@ def _fallbacks(plan: Plan, first: list[Plan]) -> list[str]:
     said = dict.fromkeys(words for each in [plan, *first] for words in each.fallbacks)
     if not said:
         return []
-    frame = "!" * 100
+    frame = "!" * 80
     return [
         frame,
         "!! FALLBACK: this run does not use what the recipe asks for.",
@@ -47,6 +47,7 @@ def _fallbacks(plan: Plan, first: list[Plan]) -> list[str]:
 def _body(plan: Plan, student: Plan | None) -> list[str]:
     """One plan; what changed a teacher just as it changed its student is not listed again."""
     settings, train, estimate = plan.settings, plan.settings.train, plan.estimate
+    levers = list(describe_techniques(settings)) or ["none: stock Ultralytics"]
     rows = [
         ("recipe", f"{plan.name}  ({plan.source})"),
         ("profile", f"{plan.profile or 'none'}  ({plan.profile_reason})"),
@@ -58,7 +59,7 @@ def _body(plan: Plan, student: Plan | None) -> list[str]:
             f"{train.epochs} epochs at {train.imgsz} px, batch {train.batch}{_step(plan)}, {_rate(plan)}",
         ),
         ("", f"warm-up {train.warmup_epochs:g} epochs, mosaic {_mosaic(plan)}, seed {train.seed}{_gains(plan)}"),
-        ("techniques", "; ".join(describe_techniques(plan.settings)) or "none: stock Ultralytics"),
+        *(("" if place else "techniques", words) for place, words in enumerate(levers)),
     ]
     if estimate.optimizer_steps is not None and estimate.ema_decay_end is not None:
         ema = "off" if settings.techniques.ema is False else f"decay {estimate.ema_decay_end:.4f} reached at the end"
