@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,11 @@ def test_the_command_line(shipped: RunDir, tiny: Any, tmp_path: Path, command_li
     (mess / "zero.jpg").touch()
     (mess / "garbage.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"rubbish" * 40)
     (mess / "video.mp4").write_bytes(b"\0\0\0\x18ftypmp42 rubbish")
+    whole = cv2.imencode(".jpg", cv2.imread(str(tiny.data.test.images[0])))[1].tobytes()
+    (mess / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (mess / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 65000, 65000) + b"\x08\x02\0\0\0"
+    )
     (mess / "gone.jpg").symlink_to("nowhere.jpg")
     (mess / "self").symlink_to(".")
     (mess / "folder.jpg").mkdir()
@@ -113,7 +119,7 @@ def test_the_command_line(shipped: RunDir, tiny: Any, tmp_path: Path, command_li
     document = json.loads(done.stdout)
     assert document["images"] == 5
     assert {Path(one["file"]).name for one in document["skipped"]} == {
-        "zero.jpg", "garbage.png", "video.mp4", "gone.jpg", "pipe.bmp"
+        "zero.jpg", "garbage.png", "half.jpg", "bomb.png", "video.mp4", "gone.jpg", "pipe.bmp"
     }  # fmt: skip
     assert len({one["drawn"].casefold() for one in document["files"]}) == 5
     assert all((out / one["drawn"]).is_file() and (out / one["label"]).is_file() for one in document["files"])

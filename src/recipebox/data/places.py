@@ -95,7 +95,7 @@ def folder_writer(target: Path) -> Iterator[Path]:
         StorageError: the disk is full or not writable; nothing is left behind.
     """
     parent = make_folder(target.parent)
-    _sweep(parent)
+    sweep_stale(parent)
     temporary = parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     with storage_errors(target):
         try:
@@ -110,7 +110,7 @@ def folder_writer(target: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sweep(parent: Path) -> None:
+def sweep_stale(parent: Path) -> None:
     """Remove what killed processes left half made more than a day ago."""
     with suppress(OSError):
         for leftover in parent.glob(".*.part"):

@@ -1,4 +1,4 @@
-"""Which images and videos the user means. Nothing is decoded here."""
+"""Which images and videos the user means, and whether an image is whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recipebox.data.findings.finding import Fault
+from recipebox.data.findings.image_file import decode_fault, header_size, read_plain, surely_whole, too_large
+from recipebox.data.letterbox import read_image
 from recipebox.errors import DataError
+from recipebox.predict.draw import Image
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -99,3 +103,23 @@ def _free_name(relative: Path, taken: set[str]) -> str:
         number += 1
     taken.add(name.casefold())
     return name
+
+
+def whole_image(path: Path) -> Image:
+    """The image as training reads it, (height, width, 3) BGR, and only if all of it is there.
+
+    OpenCV returns a JPEG that was cut short with a grey rest: a board that was half looked at would count as good.
+
+    Raises:
+        DataError: unreadable, cut short, no image, or with so many pixels that it is no image of a camera.
+    """
+    content = read_plain(str(path))
+    if isinstance(content, Fault):
+        raise DataError(f"{path}: {content.message}")
+    size = header_size(content)
+    fault = too_large(size) if size else None
+    if fault is None and not surely_whole(content):
+        fault = decode_fault(content)
+    if fault is not None:
+        raise DataError(f"{path}: {fault.message}")
+    return read_image(path)

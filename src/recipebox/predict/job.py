@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from recipebox.data.letterbox import letterbox, read_image, to_input
+from recipebox.data.letterbox import letterbox, to_input
 from recipebox.endings import signals_interrupt
 from recipebox.errors import BadInput, CheckFailed, DataError, RecipeboxError, RunError
 from recipebox.evaluate.detector import Detector
 from recipebox.predict.draw import Detections, Image, draw, one_line
 from recipebox.predict.frames import DrawnVideo, Frames
-from recipebox.predict.inputs import Source, find_inputs
+from recipebox.predict.inputs import Source, find_inputs, whole_image
 from recipebox.predict.output import new_folder, output_folder, rows_of, write_label, write_picture, yolo_lines
 from recipebox.predict.sheet import TILES, Spaced, contact_sheet
 from recipebox.progress import Progress, say
@@ -193,7 +193,7 @@ class _Work:
 
     def _image(self, source: Source) -> dict[str, Any]:
         try:
-            image = read_image(source.path)
+            image = whole_image(source.path)
         except MemoryError:
             raise DataError(f"{source.path}: too large for this machine's memory") from None
         found = self._looked_at(source.name, image)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recipebox.data.places import sweep_stale
 from recipebox.errors import BadInput, RecipeboxError, storage_errors
 from recipebox.predict.draw import Detections, Image
 from recipebox.run_dir import RunDir
@@ -27,6 +28,7 @@ def output_folder(run: RunDir, given: Path | None) -> Path:
         BadInput: `given` is there already and not empty.
     """
     if given is None:
+        sweep_stale(run.root / "predict")  # only there: in a folder of the user's such names may be anybody's
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         return run.root / "predict" / f"{stamp}-{secrets.token_hex(2)}"
     if given.is_symlink() or (os.path.lexists(given) and not (given.is_dir() and not os.listdir(given))):
