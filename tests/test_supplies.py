@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from recipebox.errors import DataError
 from recipebox.recipe.schema import Settings
 from recipebox.supplies import Supplies
 
 
-def test_what_is_unusual_about_the_data_is_said_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def plates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = tmp_path / "plates"
     for split in ("train", "val"):
@@ -24,14 +24,32 @@ def test_what_is_unusual_about_the_data_is_said_once(
         cv2.imwrite(str(root / f"images/{split}/0.png"), pixels)
         (root / f"labels/{split}/0.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (root / "data.yaml").write_text("names: [scratch]\ntrain: images/train\nval: images/val\n")
-    settings = Settings.model_validate(
+    return root
+
+
+def settings_of(root: Path, **data: str) -> Settings:
+    return Settings.model_validate(
         {
-            "data": {"dataset": str(root)},
+            "data": {"dataset": str(root), **data},
             "model": {"weights": "scratch", "arch": "yolov8n"},
             "train": {"epochs": 1, "imgsz": 32, "batch": 1, "optimizer": "SGD", "lr0": 0.01},
         }
     )
+
+
+def test_what_is_unusual_about_the_data_is_said_once(plates: Path, capsys: pytest.CaptureFixture[str]) -> None:
     supplies = Supplies()
     for _ in range(2):
-        supplies.detection_set(settings)
+        supplies.detection_set(settings_of(plates))
     assert capsys.readouterr().err.count("plates: there is no test split: val serves as test") == 1
+
+
+def test_a_set_with_errors_is_refused_unless_the_recipe_says_otherwise(
+    plates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (plates / "images/train/1.png").write_bytes(b"spoiled")
+    with pytest.raises(DataError, match=r"1\.png.*\n.*data\.errors: leave_out"):
+        Supplies().detection_set(settings_of(plates))
+    taken = Supplies().detection_set(settings_of(plates, errors="leave_out"))
+    assert [path.name for path in taken.train.images] == ["0.png"]
+    assert "1 images left out" in capsys.readouterr().err

@@ -27,7 +27,7 @@ class Supplies:
     def __init__(self, *, trust_weights: bool = False, allow_fetch: bool = True) -> None:
         self.trust_weights = trust_weights
         self.allow_fetch = allow_fetch
-        self._sets: dict[tuple[str, int | None], DetectionSet] = {}
+        self._sets: dict[tuple[str, int | None, str], DetectionSet] = {}
         self._weights: dict[tuple[str, str | None], tuple[Path, str]] = {}
 
     def detection_set(self, settings: Settings) -> DetectionSet:
@@ -39,9 +39,10 @@ class Supplies:
         """
         from recipebox.data.datasets import prepare
 
-        key = (settings.data.dataset, settings.data.images)
+        name, images, errors = key = (settings.data.dataset, settings.data.images, settings.data.errors)
         if key not in self._sets:
-            self._sets[key] = prepare(key[0], images=key[1], allow_fetch=self.allow_fetch)
+            leave_out = errors == "leave_out"
+            self._sets[key] = prepare(name, images=images, allow_fetch=self.allow_fetch, leave_out=leave_out)
             for note in self._sets[key].notes:
                 say(f"{self._sets[key].name}: {note}")
         return self._sets[key]

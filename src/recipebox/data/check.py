@@ -24,6 +24,10 @@ from recipebox.errors import DataError, RecipeboxError
 from recipebox.run_dir import write_json
 
 MAX_LISTED = 20
+LEAVE_OUT = (
+    "`recipebox check-data` shows them all and --fix writes a corrected copy; a recipe with `data.errors: leave_out` "
+    "trains on a folder without such images."
+)
 _MEMORY_VERSION = 1
 
 
@@ -37,8 +41,13 @@ class CheckedImage:
     height: int
 
 
-def check_images(images: Sequence[Path], description: str = "checking images") -> dict[Path, CheckedImage]:
+def check_images(
+    images: Sequence[Path], description: str = "checking images", *, spoiled: dict[Path, str] | None = None
+) -> dict[Path, CheckedImage]:
     """Decode every image completely, or look up that it was done before.
+
+    Args:
+        spoiled: images that cannot be used are added here, with what is wrong in words, and left out; None: refused.
 
     Raises:
         DataError: images are missing, truncated or not images; up to 20 are named.
@@ -47,17 +56,17 @@ def check_images(images: Sequence[Path], description: str = "checking images") -
     memory_file = _memory_file(unique)
     memory = _read_memory(memory_file)
     checked: dict[Path, CheckedImage] = {}
-    problems: list[str] = []
+    problems: dict[Path, str] = {}
     stamps: dict[Path, list[int]] = {}
     unknown: list[Path] = []
     for path in unique:
         try:
             status = path.stat()
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+            problems[path] = f"{path}: {getattr(error, 'strerror', None) or error}"
             continue
         if not stat.S_ISREG(status.st_mode):
-            problems.append(f"{path}: not a plain file")
+            problems[path] = f"{path}: not a plain file"
             continue
         stamps[path] = [status.st_size, status.st_mtime_ns]
         known = memory.get(str(path))
@@ -65,21 +74,24 @@ def check_images(images: Sequence[Path], description: str = "checking images") -
             checked[path] = CheckedImage(path, known[2], known[3], known[4])
         else:
             unknown.append(path)
-    for outcome in _decode_all(unknown, description):
+    for path, outcome in zip(unknown, _decode_all(unknown, description), strict=True):
         if isinstance(outcome, CheckedImage):
-            checked[outcome.path] = outcome
+            checked[path] = outcome
         else:
-            problems.append(outcome)
+            problems[path] = outcome
     if unknown:
         _remember(memory_file, stamps, checked)
-    if problems:
+    if problems and spoiled is None:
         raise DataError(
             listed(
                 f"{len(problems)} of {len(unique)} images cannot be used",
-                problems,
-                "Replace these files (copy or unpack the data set again) or take them out, with their labels.",
+                list(problems.values()),
+                "Replace these files (copy or unpack the data set again) or take them out, with their labels. "
+                f"{LEAVE_OUT}",
             )
         )
+    if spoiled is not None:
+        spoiled.update(problems)
     return checked
 
 
@@ -96,13 +108,28 @@ def set_sha256(names: Sequence[str], splits: Iterable[tuple[str, Split]], checke
 
 
 def checked_set(
-    name: str, names: Sequence[str], train: Split, val: Split, test: Split, notes: Sequence[str] = ()
+    name: str,
+    names: Sequence[str],
+    train: Split,
+    val: Split,
+    test: Split,
+    notes: Sequence[str] = (),
+    *,
+    leave_out: bool = False,
 ) -> DetectionSet:
-    """A DetectionSet whose images all decode, with its hash.
+    """A DetectionSet whose images all decode, with its hash; with `leave_out` those that do not are left out.
 
     Raises:
         DataError: a split is empty, train or val has no boxes, or images are spoiled.
     """
+    spoiled: dict[Path, str] | None = {} if leave_out else None
+    checked = {}
+    if spoiled is not None:
+        paths = [path for split in (train, val, test) for path in split.images]
+        checked = check_images(paths, f"checking {name}", spoiled=spoiled)
+        train, val, test = (split.without(spoiled) for split in (train, val, test))
+    if spoiled:
+        notes = [*notes, f"{len(spoiled)} images left out that cannot be used ({next(iter(spoiled.values()))} …)"]
     splits = (("train", train), ("val", val), ("test", test))
     for split_name, split in splits:
         if not len(split):
@@ -113,7 +140,7 @@ def checked_set(
                 f"{name}: none of the {len(split)} {split_name} images has a box, so there is nothing to {use}. "
                 "Are the label files where they should be, and filled?"
             )
-    checked = check_images([path for _, split in splits for path in split.images], f"checking {name}")
+    checked = checked or check_images([path for _, split in splits for path in split.images], f"checking {name}")
     return DetectionSet(
         name,
         tuple(names),

@@ -42,7 +42,14 @@ class Known:
     meant: str | None = None
 
 
-def prepare(name_or_folder: str, *, images: int | None = None, seed: int = 0, allow_fetch: bool = True) -> DetectionSet:
+def prepare(
+    name_or_folder: str,
+    *,
+    images: int | None = None,
+    seed: int = 0,
+    allow_fetch: bool = True,
+    leave_out: bool = False,
+) -> DetectionSet:
     """The data set that a name or a folder means: found, unpacked or drawn, and checked to the last image.
 
     Args:
@@ -50,6 +57,7 @@ def prepare(name_or_folder: str, *, images: int | None = None, seed: int = 0, al
         images: training images: how many boards pcb-synthetic draws, or a seeded subset of another set's train split.
         seed: for drawing, subsets, and a missing val split.
         allow_fetch: whether the network may be asked.
+        leave_out: take a folder without the images that are spoiled or whose labels are; else they are an error.
 
     Raises:
         DataError: missing, incomplete or spoiled.
@@ -59,7 +67,7 @@ def prepare(name_or_folder: str, *, images: int | None = None, seed: int = 0, al
         from recipebox.data import synthetic_pcb
 
         return synthetic_pcb.load(images=images, seed=seed)
-    return _subset(_load(name_or_folder, _source(name_or_folder), seed, allow_fetch), images, seed)
+    return _subset(_load(name_or_folder, _source(name_or_folder), seed, allow_fetch, leave_out), images, seed)
 
 
 def prepare_from(name: str, archive: Path, *, seed: int = 0) -> DetectionSet:
@@ -162,7 +170,7 @@ def _unknown(name: str) -> str:
     )
 
 
-def _load(name: str, source: Path | None, seed: int, allow_fetch: bool) -> DetectionSet:
+def _load(name: str, source: Path | None, seed: int, allow_fetch: bool, leave_out: bool = False) -> DetectionSet:
     if name in NAMES:
         loaded: DetectionSet = _module(name).load(source, allow_fetch=allow_fetch)
         return loaded
@@ -172,7 +180,7 @@ def _load(name: str, source: Path | None, seed: int, allow_fetch: bool) -> Detec
 
     if source.is_file() and source.suffix not in {".yaml", ".yml"}:
         source = _unpacked(name, source)
-    return yolo_folder.load(source, seed=seed)
+    return yolo_folder.load(source, seed=seed, leave_out=leave_out)
 
 
 def _unpacked(name: str, archive: Path) -> Path:

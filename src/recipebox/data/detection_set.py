@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def without(self, images: Collection[Path]) -> Split:
+        """The split with these images and their boxes left out."""
+        kept = [(path, boxes) for path, boxes in self if path not in images]
+        return Split(tuple(path for path, _ in kept), tuple(boxes for _, boxes in kept))
 
     def __iter__(self) -> Iterator[tuple[Path, NDArray[np.float32]]]:
         return iter(zip(self.images, self.boxes, strict=True))

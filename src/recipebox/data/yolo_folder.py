@@ -127,26 +127,37 @@ def _raw_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def load(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None, seed: int = 0) -> DetectionSet:
-    """A folder in YOLO layout as a checked set.
+def load(
+    folder: Path,
+    *,
+    name: str | None = None,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+    leave_out: bool = False,
+) -> DetectionSet:
+    """A folder in YOLO layout as a checked set; with `leave_out` without the images that are spoiled.
 
     Raises:
         DataError: layout, labels or images are not in order; up to 20 problems are listed with file and line.
     """
-    from recipebox.data.check import checked_set, listed
+    from recipebox.data.check import LEAVE_OUT, checked_set, listed
     from recipebox.data.yolo_labels import LabelReader, count
 
     layout = find_layout(folder, name=name, names=names, seed=seed)
     reader = LabelReader(len(layout.names))
     train, val, test = (reader.split(images) for images in (layout.train, layout.val, layout.test))
-    if reader.problems:
+    if reader.problems and leave_out:
+        train, val, test = (split.without(reader.spoiled) for split in (train, val, test))
+        told = "an image left out, for its labels" if len(reader.spoiled) == 1 else "images left out, for their labels"
+        layout.notes.append(f"{len(reader.spoiled)} {told} ({reader.problems[0]} …)")
+    elif reader.problems:
         raise DataError(
             listed(
                 f"{layout.root}: {count(len(reader.problems), 'problem')} in the labels",
                 reader.problems,
                 "A line is `class x y width height`, the last four as fractions of the image, or `class x1 y1 x2 y2 …` "
                 f"for a polygon. Class numbers go from 0 to {len(layout.names) - 1} ({', '.join(layout.names[:8])}"
-                f"{', …' if len(layout.names) > 8 else ''}).",
+                f"{', …' if len(layout.names) > 8 else ''}). {LEAVE_OUT}",
             )
         )
     if reader.without_label == len(reader.seen):
@@ -154,7 +165,8 @@ def load(folder: Path, *, name: str | None = None, names: Sequence[str] | None =
             f"{layout.root}: none of the {len(reader.seen)} images has a label file. The labels of images/a/b.jpg are "
             "expected in labels/a/b.txt."
         )
-    return checked_set(layout.name, layout.names, train, val, test, [*layout.notes, *reader.notes()])
+    notes = [*layout.notes, *reader.notes()]
+    return checked_set(layout.name, layout.names, train, val, test, notes, leave_out=leave_out)
 
 
 def _description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, Any], Path | None, Path]:

@@ -29,11 +29,15 @@ def label_path(image: Path) -> Path:
 
 
 class LabelReader:
-    """Reads label files and collects what is wrong with them instead of stopping at the first."""
+    """Reads label files and collects what is wrong with them instead of stopping at the first.
+
+    `problems` are in words, with file and line; `spoiled` are the images they are about.
+    """
 
     def __init__(self, class_count: int) -> None:
         self.class_count = class_count
         self.problems: list[str] = []
+        self.spoiled: set[Path] = set()
         self.seen: set[Path] = set()
         self.without_label = 0
         self._polygons: set[Path] = set()
@@ -76,6 +80,7 @@ class LabelReader:
         self._shared += file in self._files
         self._files.add(file)
         rows: list[list[float]] = []
+        problems_before = len(self.problems)
         known: set[tuple[float, ...]] = set()
         for number, line in enumerate(self._lines(file), start=1):
             if not line.strip():
@@ -89,6 +94,8 @@ class LabelReader:
             elif row is not None:
                 known.add(tuple(row))
                 rows.append(row)
+        if len(self.problems) > problems_before:
+            self.spoiled.add(image)
         self._read[image] = rows
         return rows
 

@@ -26,6 +26,11 @@ class Data(Section):
         description="Training images: how many boards pcb-synthetic draws (val and test in proportion), "
         "or how many of a real training split to use.",
     )
+    errors: Literal["refuse", "leave_out"] = Field(
+        default="refuse",
+        description="What to do with images of a folder that cannot be read, or whose labels cannot be understood: "
+        "refuse the set, or train without them. `recipebox check-data` lists them.",
+    )
 
 
 class Model(Section):

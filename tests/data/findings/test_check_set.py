@@ -195,6 +195,27 @@ def test_training_takes_what_is_a_warning_here(
     assert len(prepare(str(boards)).train)
 
 
+WHOLE_SET = {"names-unclear", "nc-names", "split-missing", "split-empty", "split-without-boxes", "no-labels"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "plant"),
+    [(rule, plant) for rule, plant, *_ in PLANTED if RULES[rule].severity == "error"],
+    ids=lambda value: value if value in RULES else "",
+)
+def test_told_otherwise_training_leaves_spoiled_images_out(
+    boards: Path, rule: str, plant: Callable[[Path], None], cache: Path
+) -> None:
+    plant(boards)
+    if rule in WHOLE_SET:
+        with pytest.raises(DataError):
+            prepare(str(boards), leave_out=True)
+        return
+    taken = prepare(str(boards), leave_out=True)
+    assert (len(taken.train), len(taken.val), len(taken.test)) == (5, 3, 3)
+    assert any("left out" in note and "train_" in note for note in taken.notes)
+
+
 def test_a_lonely_bright_dot_is_no_black_image(check: Check, boards: Path) -> None:
     image = np.zeros((96, 128, 3), np.uint8)
     image[50, 60] = 255
