@@ -104,7 +104,7 @@ def _profile(kind: str, facts: Facts, memory: Memory) -> Profile:
     fewest, most = _EPOCHS[kind]
     epochs = min(max(round(_VIEWS[kind] / train), fewest), most)
     batches = steps_per_epoch(train, batch)
-    warmup = min(3.0, epochs / 10 // 0.5 * 0.5)
+    warmup = min(3.0, max(0.5, epochs / 10 // 0.5 * 0.5))
     nbs = 64 if kind == "gpu" and optimizer_steps(batches, epochs, batch, 64, warmup) >= _FEW_STEPS else batch
     steps = optimizer_steps(batches, epochs, batch, nbs, warmup)
     few = steps < _FEW_STEPS
@@ -122,7 +122,7 @@ def _profile(kind: str, facts: Facts, memory: Memory) -> Profile:
         "nbs": f"{steps} optimizer steps: "
         + ("few, so every batch makes one" if nbs == batch else "enough to gather 64"),
         "optimizer": "adapts within few steps" if few else "steps enough; it usually ends higher than Adam",
-        "warmup_epochs": "at most a tenth of the run",
+        "warmup_epochs": "about a tenth of the run, at most 3",
         "close_mosaic": "the last epochs see whole images, as the line will",
     }
     tau = max(1, round(steps / 5))

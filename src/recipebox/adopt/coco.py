@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipebox.adopt.found import Box, Found, Item, pixel_box
+from recipebox.adopt.found import MAX_SIDE, Box, Found, Item, pixel_box
 from recipebox.adopt.image_size import image_size
 from recipebox.adopt.segmentation import bounds
 from recipebox.adopt.survey import Survey, split_of, split_word
@@ -214,14 +213,21 @@ def _id(entry: Any, key: str) -> Any:
 
 def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
     width, height = entry.get("width"), entry.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0 else None
+    return (
+        (width, height)
+        if isinstance(width, int)
+        and isinstance(height, int)
+        and min(width, height) > 0
+        and max(width, height) < MAX_SIDE
+        else None
+    )
 
 
 def _corners(bbox: Any) -> tuple[float, float, float, float] | None:
     """COCO's x, y, width, height as corners."""
     if not (isinstance(bbox, list) and len(bbox) == 4):
         return None
-    if not all(isinstance(each, int | float) and math.isfinite(each) for each in bbox):
+    if not all(isinstance(each, int | float) and abs(each) < MAX_SIDE for each in bbox):
         return None
     x, y, width, height = bbox
     return (x, y, x + width, y + height) if width > 0 and height > 0 else None

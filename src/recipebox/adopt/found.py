@@ -10,6 +10,9 @@ from pathlib import Path
 Box = tuple[int, float, float, float, float]
 """Class, centre x, centre y, width, height; the last four as fractions of the image as it is shown."""
 
+MAX_SIDE = 10_000_000
+"""Pixels. A larger number, or none at all (NaN), is no coordinate."""
+
 
 @dataclass
 class Item:

@@ -17,7 +17,7 @@ _SMOKE = {
     "optimizer": "AdamW",
     "lr0": 0.001,
     "momentum": 0.9,
-    "warmup_bias_lr": 0.0,
+    "warmup_bias_lr": "null",
     "warmup_epochs": 0,
     "close_mosaic": 0,
 }
@@ -63,7 +63,7 @@ def recipe_text(
     if facts.images["train"] > _SMOKE_IMAGES:
         lines.append(f"    data: {{images: {_SMOKE_IMAGES}}}")
     lines += ["    train:", *(f"      {key}: {value}" for key, value in _SMOKE.items())]
-    lines += ["    techniques: {ema: {tau: 2}}", f"    bench: {{images: {min(test, 20)}}}"]
+    lines += ["    techniques: {ema: {tau: 1}}", f"    bench: {{images: {min(test, 20)}}}"]
     return "\n".join(lines) + "\n"
 
 

@@ -69,7 +69,9 @@ def _annotated(survey: Survey, wanted: Wanted) -> Found:
             return yolo
         seen.append(what)
     folders = class_folders(survey)
-    if folders and not wanted.format and not survey.with_suffix(".json", ".xml", ".txt"):
+    stems = {image.stem for image in survey.images}
+    labelled = any(path.stem in stems for path in survey.with_suffix(".json", ".xml", ".txt"))
+    if folders and not wanted.format and not labelled:
         raise DataError(classification_refused(survey, folders))
     raise DataError(_not_understood(survey, allowed, seen))
 

@@ -131,10 +131,12 @@ def _dealt(groups: dict[str, _Group], order: list[str], shares: Sequence[float])
         for number in groups[key].classes:
             having[number].append(key)
     for dealt, keys in having.items():
-        for key in keys:
-            if key in home:
-                continue
-            best = max(wanted, key=lambda side: (lacks[side][dealt] if dealt is not None else 0.0, room[side]))
+        left = [key for key in keys if key not in home]
+        for index, key in enumerate(left):
+            # A class that has hardly more groups than sides left: one each before anybody gets a second.
+            bare = [side for side in wanted if dealt is not None and lacks[side][dealt] == shares[side] * total[dealt]]
+            sides = bare if 0 < len(left) - index <= len(bare) else wanted
+            best = max(sides, key=lambda side: (lacks[side][dealt] if dealt is not None else 0.0, room[side]))
             home[key] = best
             room[best] -= len(groups[key].members)
             for each, boxes in groups[key].classes.items():
@@ -143,9 +145,9 @@ def _dealt(groups: dict[str, _Group], order: list[str], shares: Sequence[float])
 
 
 def _fill_empty(groups: dict[str, _Group], home: dict[str, int], shares: Sequence[float]) -> None:
-    """Train and val get a group with boxes, then test any; each the smallest that the fullest split can spare."""
+    """Train, val and test get a group with boxes each: the smallest that the fullest split can spare."""
     for side in (0, 1, 2):
-        if shares[side] <= 0 or any(home[key] == side and (groups[key].classes or side == 2) for key in groups):
+        if shares[side] <= 0 or any(home[key] == side and groups[key].classes for key in groups):
             continue
         spare = [key for key in groups if groups[key].classes and _can_spare(groups, home, home[key])]
         if spare:

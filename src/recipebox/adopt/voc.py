@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recipebox.adopt.found import Box, Found, Item, pixel_box
+from recipebox.adopt.found import MAX_SIDE, Box, Found, Item, pixel_box
 from recipebox.adopt.image_size import image_size
 from recipebox.adopt.survey import Survey, split_of, split_word
 from recipebox.adopt.xml_nodes import MAX_BYTES, Node, parse_xml
@@ -69,7 +68,7 @@ def _number(text: str | None) -> float | None:
         value = float(text) if text is not None else None
     except ValueError:
         return None
-    return value if value is not None and math.isfinite(value) else None
+    return value if value is not None and abs(value) < MAX_SIDE else None
 
 
 def read_voc(survey: Survey, files: list[VocFile], seen: list[str]) -> Found:

@@ -1,0 +1,158 @@
+"""YOLO in the layouts that people and tools leave behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adopt_folders import draw, labels, write
+
+from recipebox.errors import DataError
+
+LINE = "0 0.5 0.5 0.5 0.5\n"
+
+
+def flat(root: Path) -> None:
+    for index in range(6):
+        draw(root / f"a{index}.png", seed=index)
+        write(root / f"a{index}.txt", LINE)
+    write(root / "classes.txt", "scratch\n")
+
+
+def label_studio(root: Path) -> None:
+    for index in range(6):
+        draw(root / "images" / f"a{index}.png", seed=index)
+        write(root / "labels" / f"a{index}.txt", LINE)
+    write(root / "classes.txt", "scratch\n")
+    write(root / "notes.json", '{"categories": [{"id": 0, "name": "scratch"}], "info": {}}')
+
+
+def roboflow_without_yaml(root: Path) -> None:
+    for index, split in enumerate(["train"] * 4 + ["valid"] * 2 + ["test"]):
+        draw(root / split / "images" / f"a{index}_jpg.rf.00{index}ff.png", seed=index)
+        write(root / split / "labels" / f"a{index}_jpg.rf.00{index}ff.txt", LINE)
+    write(root / "classes.txt", "scratch\n")
+
+
+def other_folder_names(root: Path) -> None:
+    for index in range(6):
+        draw(root / "img" / "day one" / f"a{index}.png", seed=index)
+        write(root / "ann" / "day one" / f"a{index}.txt", LINE)
+    write(root / "obj.names", "scratch\n")
+
+
+def darknet(root: Path) -> None:
+    for index in range(6):
+        draw(root / "obj" / f"a{index}.png", seed=index)
+        write(root / "obj" / f"a{index}.txt", LINE)
+    write(root / "train.txt", "".join(f"data/obj/a{index}.png\n" for index in range(4)))
+    write(root / "valid.txt", "data/obj/a4.png\ndata/obj/a5.png\n")
+    write(root / "obj.names", "scratch\n")
+
+
+def yaml_of_another_machine(root: Path) -> None:
+    label_studio(root)
+    write(root / "data.yaml", "names: [scratch]\nnc: 1\ntrain: /home_of_bob/train\nval: /home_of_bob/val\n")
+
+
+@pytest.mark.parametrize(
+    "layout", [flat, label_studio, roboflow_without_yaml, other_folder_names, darknet, yaml_of_another_machine]
+)
+def test_every_layout_ends_with_all_images_and_labels(source: Path, init: Any, layout: Any) -> None:
+    layout(source)
+    adopted = init()
+    written = labels(adopted)
+    assert len(written) == len(list(source.rglob("*.png")))
+    assert all(lines == [(0, 0.5, 0.5, 0.5, 0.5)] for lines in written.values())
+    assert adopted.found.names == ("scratch",)
+    assert adopted.splits.kept == (layout in (roboflow_without_yaml, darknet))
+    assert {"train", "val"} <= set(adopted.splits.of)
+
+
+def test_declared_splits_are_kept_image_by_image(source: Path, init: Any) -> None:
+    darknet(source)
+    adopted = init()
+    sides = {item.image.name: side for item, side in zip(adopted.found.items, adopted.splits.of, strict=True)}
+    assert sides == {f"a{index}.png": "train" if index < 4 else "val" for index in range(6)}
+    assert any("no test split" in note for note in adopted.splits.notes)
+
+
+def test_without_val_it_is_taken_from_train(source: Path, init: Any) -> None:
+    for index in range(12):
+        side = "test" if index > 9 else "train"
+        draw(source / "images" / side / f"b{index // 2}_{index}.png", seed=index)
+        write(source / "labels" / side / f"b{index // 2}_{index}.txt", LINE)
+    write(source / "classes.txt", "scratch\n")
+    adopted = init()
+    sides = {item.image.name: side for item, side in zip(adopted.found.items, adopted.splits.of, strict=True)}
+    assert sides["b5_10.png"] == sides["b5_11.png"] == "test"
+    assert {"train", "val", "test"} == set(sides.values())
+    assert all(sides[f"b{i}_{2 * i}.png"] == sides[f"b{i}_{2 * i + 1}.png"] for i in range(5)), "a board was torn"
+
+
+def test_class_names_can_be_missing(source: Path, init: Any) -> None:
+    for index in range(4):
+        draw(source / f"a{index}.png", seed=index)
+        write(source / f"a{index}.txt", f"{index} 0.5 0.5 0.5 0.5\n")
+    adopted = init()
+    assert adopted.found.names == ("class0", "class1", "class2", "class3")
+    assert any("no class names" in note for note in adopted.found.notes)
+
+
+def test_an_unlabelled_image_is_background_and_counted(source: Path, init: Any) -> None:
+    flat(source)
+    draw(source / "clean.png", seed=99)
+    adopted = init()
+    assert labels(adopted)["clean.png"] == []
+    assert "1 image without a label file: taken as free of objects" in adopted.found.notes
+
+
+def test_two_images_that_would_share_a_label_do_not(source: Path, init: Any) -> None:
+    """sub/images and sub are both `sub` in the new folder."""
+    for place in ("images", "x/images"):
+        draw(source / "one" / place / "a.png", seed=len(place))
+        write(
+            source / "one" / place.replace("images", "labels") / "a.txt",
+            LINE if place == "images" else "0 .2 .2 .1 .1\n",
+        )
+        draw(source / "one" / place / "a.jpg", seed=len(place) + 50)
+    draw(source / "two" / "b.png")
+    write(source / "two" / "b.txt", LINE)
+    write(source / "classes.txt", "scratch\n")
+    adopted = init(group_by="none")
+    assert len(list((adopted.folder / "images").rglob("*.*g"))) == 5
+    stems = [
+        path.relative_to(adopted.folder / "images").with_suffix("")
+        for path in (adopted.folder / "images").rglob("*.*g")
+    ]
+    assert len(set(stems)) == 5
+
+
+@pytest.mark.parametrize("names", ["a\na\n", "\n\n"])
+def test_class_names_that_cannot_be_used_are_told(source: Path, init: Any, names: str) -> None:
+    flat(source)
+    write(source / "classes.txt", names)
+    with pytest.raises(DataError, match=r"classes\.txt: should list the class names"):
+        init()
+
+
+def test_a_copy_stands_alone(source: Path, init: Any) -> None:
+    flat(source)
+    adopted = init(copy=True)
+    assert adopted.copied
+    assert not any(path.is_symlink() for path in adopted.folder.rglob("*"))
+
+
+def test_links_lead_to_the_user_s_files(source: Path, init: Any) -> None:
+    flat(source)
+    adopted = init()
+    links = [path for path in adopted.folder.rglob("*") if path.is_symlink()]
+    assert len(links) == 12
+    assert all(link.resolve().is_relative_to(source) for link in links)
+
+
+def test_a_link_back_to_where_it_lies_ends(source: Path, init: Any) -> None:
+    flat(source)
+    (source / "again").symlink_to(source)
+    assert len(init().found.items) == 6
