@@ -70,11 +70,9 @@ def test_signs_tell_what_is_wrong() -> None:
     assert signs.term_is_added("kd_loss")(felt, plain) is None
 
     smoothed = made(losses=[{"box_loss": 2.0, "cls_loss": 1.5}])
-    assert signs.term_changes("cls_loss", "why")(smoothed, plain) is None
-    assert "why" in (signs.term_changes("cls_loss", "why")(plain, plain) or "")
-    assert "box_loss" in (
-        signs.term_changes("cls_loss", "why")(made(losses=[{"box_loss": 1, "cls_loss": 2}]), plain) or ""
-    )
+    assert signs.class_loss_changes("why")(smoothed, plain) is None
+    assert "why" in (signs.class_loss_changes("why")(plain, plain) or "")
+    assert "box_loss" in (signs.class_loss_changes("why")(made(losses=[{"box_loss": 1, "cls_loss": 2}]), plain) or "")
     assert signs.term_scales("cls_loss", 1.5)(smoothed, plain) is None
     assert "2 times" in (signs.term_scales("cls_loss", 2)(smoothed, plain) or "")
     assert "no `dfl_loss`" in (signs.term_scales("dfl_loss", 2)(smoothed, plain) or "")
@@ -139,10 +137,18 @@ def test_another_order_alone_is_no_sampling() -> None:
 def test_class_loss_is_compared_where_it_is_first_another() -> None:
     off = made(losses=[{"box_loss": 2.0, "cls_loss": 1.0}, {"box_loss": 1.5, "cls_loss": 0.9}])
     on = made(losses=[{"box_loss": 2.0, "cls_loss": 1.0}, {"box_loss": 1.5, "cls_loss": 0.8}])
-    assert signs.term_changes("cls_loss", "dead")(on, off) is None
+    assert signs.class_loss_changes("dead")(on, off) is None
     moved = made(losses=[{"box_loss": 2.0, "cls_loss": 1.0}, {"box_loss": 1.4, "cls_loss": 0.8}])
-    assert "box_loss too" in (signs.term_changes("cls_loss", "dead")(moved, off) or "")
-    assert "dead" in (signs.term_changes("cls_loss", "dead")(off, off) or "")
+    assert "box_loss too" in (signs.class_loss_changes("dead")(moved, off) or "")
+    assert "dead" in (signs.class_loss_changes("dead")(off, off) or "")
+
+
+def test_where_all_scores_are_equal_the_class_gradient_tells() -> None:
+    """Mass-preserving smoothing of a network from scratch leaves the loss as it is, and not the gradient."""
+    off = made(class_gradient=torch.tensor([[1.0, 2.0]]))
+    on = made(class_gradient=torch.tensor([[1.1, 1.9]]))
+    assert signs.class_loss_changes("dead")(on, off) is None
+    assert "dead" in (signs.class_loss_changes("dead")(off, off) or "")
 
 
 def test_a_rate_that_swa_asks_for_is_met() -> None:

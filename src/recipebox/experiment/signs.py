@@ -30,19 +30,31 @@ def term_is_added(term: str) -> Sign:
     return sign
 
 
-def term_changes(term: str, words: str) -> Sign:
-    """On the first batch that differs at all, and so is met by the same weights, one loss term is another and the rest
-    are not. A batch without an object of the class that is asked for does not differ."""
+def class_loss_changes(words: str) -> Sign:
+    """On the first batch that differs at all, and so is met by the same weights, the class loss is another and the rest
+    is not. A batch without an object of the class that is asked for does not differ.
+
+    A network from scratch gives all classes the same score, and a mean over equal scores does not tell how targets
+    divide among classes: there the gradient of the class biases does.
+    """
 
     def sign(on: Trace, off: Trace) -> str | None:
         pairs = zip(on.losses, off.losses, strict=False)
+        if on.losses[0] == off.losses[0] and _class_gradients_differ(on, off):
+            return None
         ours, theirs = next((pair for pair in pairs if pair[0] != pair[1]), (on.losses[0], off.losses[0]))
-        if ours.get(term) == theirs.get(term):
-            return f"`{term}` of the first batch that differs is the same with and without it: {words}"
-        others = [key for key in theirs if key != term and ours.get(key) != theirs[key]]
-        return f"it should change `{term}` alone, and changes {', '.join(others)} too" if others else None
+        if ours.get("cls_loss") == theirs.get("cls_loss"):
+            return f"`cls_loss` of the first batch that differs is the same with and without it: {words}"
+        others = [key for key in theirs if key != "cls_loss" and ours.get(key) != theirs[key]]
+        return f"it should change `cls_loss` alone, and changes {', '.join(others)} too" if others else None
 
     return sign
+
+
+def _class_gradients_differ(on: Trace, off: Trace) -> bool:
+    if on.class_gradient is None or off.class_gradient is None:
+        return False
+    return not torch.equal(on.class_gradient, off.class_gradient)
 
 
 def lesson_changes() -> Sign:

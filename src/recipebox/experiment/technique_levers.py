@@ -108,7 +108,7 @@ def _label_smoothing(course: Course) -> Lever | None:
         {"techniques.label_smoothing": None},
         course.steps(max(min(course.settled, active - 1), 0)),
         "another class loss on the same batch; box and dfl stay",
-        signs.term_changes("cls_loss", "its targets are not smoothed"),
+        signs.class_loss_changes("its targets are not smoothed"),
         idle,
         hint="the setting is lost on its way, or all targets are next to 0: a network from scratch scores objects of a "
         "few pixels so",
@@ -128,7 +128,7 @@ def _class_weights(part: str, course: Course) -> Lever | None:
     idle = None
     if part == "by" and len({count for count in course.class_boxes if count}) == 1:
         idle = "every class has as many boxes"
-    words, sign = "another class loss on the same batch; box and dfl stay", signs.term_changes("cls_loss", "no weights")
+    words, sign = "another class loss on the same batch; box and dfl stay", signs.class_loss_changes("no weights")
     if part == "by" and techniques.distillation is None:
         words, sign = "a larger share of the class gradient for rarer classes", signs.rare_pull_more(course.class_boxes)
     lever = Lever(f"techniques.class_weights.{part}", zero, course.steps(), words, sign, idle)
