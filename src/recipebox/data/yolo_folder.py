@@ -64,7 +64,8 @@ def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] |
 
 def declared_layout(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None) -> Layout:
     """What the folder itself says: `val` and `test` are empty where it names none. Arguments and errors as above."""
-    layout = _described(folder, name, names, None)
+    layout, splits = _described(folder, name, names, None)
+    layout.train, layout.val, layout.test = ([Path(image) for image in images] for images in splits.values())
     if not layout.train:
         raise DataError(
             f"{layout.yaml_file or folder}: no training images. `train:` in data.yaml names a folder of images or a "
@@ -73,11 +74,17 @@ def declared_layout(folder: Path, *, name: str | None = None, names: Sequence[st
     return layout
 
 
-def read_layout(folder: Path, faults: Faults, *, name: str | None = None, names: Sequence[str] | None = None) -> Layout:
+def read_layout(
+    folder: Path, faults: Faults, *, name: str | None = None, names: Sequence[str] | None = None
+) -> tuple[Layout, dict[str, list[str]]]:
     """`find_layout` for who wants to hear of everything that is wrong: splits may be empty, none is made up.
 
     Args:
         faults: what training would refuse is added here, as far as there is something to go on with.
+
+    Returns:
+        The layout without images, and the images of train, val and test as strings: a Path takes as long to make as a
+        label file to read.
 
     Raises:
         DataError: no such folder, or no description that says anything.
@@ -85,7 +92,9 @@ def read_layout(folder: Path, faults: Faults, *, name: str | None = None, names:
     return _described(folder, name, names, faults)
 
 
-def _described(folder: Path, name: str | None, names: Sequence[str] | None, faults: Faults | None) -> Layout:
+def _described(
+    folder: Path, name: str | None, names: Sequence[str] | None, faults: Faults | None
+) -> tuple[Layout, dict[str, list[str]]]:
     description, yaml_file, root = _description(folder, names)
     named_here = names is not None and yaml_file is None
     class_names = tuple(names or ()) if named_here else _names(description, yaml_file or folder, faults)
@@ -97,7 +106,7 @@ def _described(folder: Path, name: str | None, names: Sequence[str] | None, faul
         else:
             # Exported sets often carry the path they had on another machine.
             notes.append(f"`path: {description['path']}` is no folder here: images are looked for beside the YAML file")
-    splits = {}
+    splits: dict[str, list[str]] = {}
     for split, keys in {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}.items():
         entry = next((description[key] for key in keys if description.get(key)), None)
         if entry is None and yaml_file is None:
@@ -106,10 +115,9 @@ def _described(folder: Path, name: str | None, names: Sequence[str] | None, faul
             splits[split] = _images(root, entry, yaml_file or folder)
         except DataError as error:
             splits[split] = []
-            where = yaml_file or folder
-            _wrong(faults, "split-missing", where, str(error).removeprefix(f"{where}: "), next(iter(keys)))
-    layout_name = name or root.name
-    return Layout(layout_name, root, class_names, splits["train"], splits["val"], splits["test"], notes, yaml_file)
+            where, key = yaml_file or folder, next((key for key in keys if description.get(key)), split)
+            _wrong(faults, "split-missing", where, str(error).removeprefix(f"{where}: "), key)
+    return Layout(name or root.name, root, class_names, [], [], [], notes, yaml_file), splits
 
 
 def _wrong(faults: Faults | None, rule: str, where: Path, told: str, key: str) -> None:
@@ -231,7 +239,7 @@ def _names(description: dict[str, Any], where: Path, faults: Faults | None) -> t
     return cleaned
 
 
-def _images(root: Path, entry: Any, where: Path) -> list[Path]:
+def _images(root: Path, entry: Any, where: Path) -> list[str]:
     if entry is None:
         return []
     if isinstance(entry, list):
@@ -250,19 +258,19 @@ def _images(root: Path, entry: Any, where: Path) -> list[Path]:
         for line in _lines(path):
             beside = path.parent / line
             found.append(beside if os.path.exists(beside) else root / line)
-        return [Path(*item.parts) for item in dict.fromkeys(found)]
+        return [str(Path(*item.parts)) for item in dict.fromkeys(found)]
     if os.path.isfile(path) and path.suffix.lower() in IMAGE_SUFFIXES:
-        return [path]
+        return [str(path)]
     raise DataError(
         f"{where}: {_short(entry)}: no such folder or list ({_short(str(path))}). Correct the path; it is relative to "
         f"{root}."
     )
 
 
-def _images_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path) -> list[str]:
     """Everything below that is called an image, in order. What cannot be read is among it, for `check` to refuse:
     a link to nowhere that was left out would be an image less without a word."""
-    found: list[Path] = []
+    found: list[str] = []
     walked: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable_folder):
         here = os.path.realpath(place)
@@ -270,8 +278,8 @@ def _images_below(folder: Path) -> list[Path]:
             folders.clear()
             continue
         walked.add(here)
-        found += [Path(place, name) for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(found)
+        found += [f"{place}/{name}" for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+    return sorted(found, key=lambda path: path.split("/"))
 
 
 def _unreadable_folder(error: OSError) -> None:

@@ -169,9 +169,8 @@ def _open_folder(folder: Path, names: Sequence[str] | None) -> OpenedSet:
     from recipebox.data.yolo_folder import Faults, read_layout
 
     faults: Faults = []
-    layout = read_layout(folder, faults, names=names)
+    layout, listed = read_layout(folder, faults, names=names)
     findings = [Finding(fault.rule, str(file), fault.message, line) for fault, file, line in faults]
-    listed = {"train": layout.train, "val": layout.val, "test": layout.test}
     where = str(layout.yaml_file or layout.root)
     if not any(listed.values()):
         told = f"; {findings[0].message}" if findings else ""
@@ -180,8 +179,7 @@ def _open_folder(folder: Path, names: Sequence[str] | None) -> OpenedSet:
             "relative to data.yaml; without data.yaml they lie in images/train and images/val."
         )
     samples = []
-    for split, paths in listed.items():
-        images = [str(path) for path in paths]
+    for split, images in listed.items():
         files = [label_file(image) for image in images]
         if images:
             samples.append(Samples(split, images, FileLabels(images, files, len(layout.names))))

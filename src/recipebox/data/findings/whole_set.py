@@ -63,7 +63,7 @@ def shared_labels(samples: Sequence[Samples]) -> Iterator[Finding]:
 def labels_without_image(samples: Sequence[Samples]) -> Iterator[Finding]:
     """Label files in the labels' folders that no image asks for."""
     asked = {part.labels.file(index) for part in samples for index in range(len(part.images))}
-    folders = {os.path.dirname(file) for file in asked}
+    folders = {file.rpartition("/")[0] for file in asked}
     for folder in sorted(folders):
         try:
             with os.scandir(folder) as entries:
@@ -71,6 +71,6 @@ def labels_without_image(samples: Sequence[Samples]) -> Iterator[Finding]:
         except OSError:
             continue
         for name in names:
-            file = os.path.join(folder, name)
+            file = f"{folder}/{name}"
             if file not in asked and name.lower() not in NOT_LABELS:
                 yield Finding("label-without-image", file, "no image of this name")
