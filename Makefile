@@ -79,9 +79,11 @@ recipes: $(READY) ## The recipes there are
 runs: $(READY) ## The runs there are, and their state
 	@$(BOX) runs
 
-# By itself on a machine where nothing could be set up: any Python from 3.8 on does.
+# By itself where nothing could be set up, or what was set up is broken: any Python from 3.8 on does.
 doctor: ## What is on this machine, what fits together, and the command that mends what does not
-	@if [ -x $(BOX) ]; then $(BOX) doctor; else "$${PYTHON:-python3}" -S -E src/recipebox/doctor; fi
+	@if $(BOX) version >/dev/null 2>&1; then $(BOX) doctor; \
+	elif [ -x $(PY) ]; then $(PY) -S -E src/recipebox/doctor; \
+	else "$${PYTHON:-python3}" -S -E src/recipebox/doctor; fi
 
 test: $(READY) ## The quick tests (at most 12 minutes on two cores)
 	@$(PY) -m pytest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def local_request() -> dict[str, Any]:
     """The request for this machine: its places, the known weights with their hashes, the data sets known by name."""
     request = default_request()
     request["python"] = sys.executable
-    request["disk"].update(runs=str(runs_root()), cache=str(user_cache()))
+    with suppress(OSError):  # the current folder was removed: the table says so, as what is written there
+        request["disk"].update(runs=str(runs_root()), cache=str(user_cache()))
     request["weights"].update(roots=_texts(weights_roots()), known=KNOWN_WEIGHTS)
     request["data"].update(
         roots=_texts(dict.fromkeys((data_root(), download_root()))),

@@ -117,6 +117,27 @@ def test_make_doctor_needs_no_environment(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_an_environment_that_is_broken_does_not_matter(tmp_path: Path) -> None:
+    """A recipebox that does not start, a current folder that is gone, a temporary folder that cannot be written."""
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("no make here")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "recipebox").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "bin" / "recipebox").chmod(0o755)
+    script = f'cd "{tmp_path}" && mkdir gone && cd gone && rmdir ../gone && "{make}" -C "{REPOSITORY}" doctor'
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'{script} RECIPEBOX_VENV="{tmp_path}"'],
+        env=os.environ | {"TMPDIR": "/nowhere", "RECIPEBOX_RUNS": "", "HOME": "/nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert "shared memory" in done.stdout, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_the_facts_are_those_of_pyproject() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     allowed = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}

@@ -74,11 +74,12 @@ def check_disk(request: dict[str, Any]) -> list[Finding]:
     rows: dict[tuple[Any, ...], list[str]] = {}
     findings = []
     for use, place in request["disk"].items():
-        there = _existing(place)
         try:
+            there = _existing(place)
             size, device = os.statvfs(there), os.stat(there).st_dev
         except OSError as error:
-            findings.append(Finding("disk", PROBLEM, f"{shown(place)} ({use}): {error.strerror}"))
+            why = "a relative path, and the current folder is gone" if not os.path.isabs(place) else ""
+            findings.append(Finding("disk", PROBLEM, f"{shown(place)} ({use}): {error.strerror}", why))
             continue
         if not os.access(there, os.W_OK | os.X_OK):
             variable = {"runs": "RECIPEBOX_RUNS", "cache": "XDG_CACHE_HOME"}.get(use, "TMPDIR")

@@ -53,8 +53,16 @@ def default_request() -> dict[str, Any]:
         "disk": {
             "runs": os.environ.get("RECIPEBOX_RUNS") or "runs",
             "cache": cache,
-            "temporary": tempfile.gettempdir(),
+            "temporary": _temporary(),
         },
         "weights": {"roots": [weights] if weights else [], "given": weights, "known": {}},
         "data": {"roots": [data] if data else [], "given": data, "names": [], "suffixes": [".tar"]},
     }
+
+
+def _temporary() -> str:
+    """The folder for temporary files. Where none can be written, Python names none: then the one it would be."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR") or "/tmp"

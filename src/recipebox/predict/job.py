@@ -85,7 +85,7 @@ def predict_job(
     evaluation = read_evaluation(run)
     detector, file = _detector(run, evaluation, backend)
     chosen = float(evaluation["threshold"]) if threshold is None else threshold
-    given = "given by --threshold" if threshold is not None else f"chosen on {evaluation.get('threshold_from', 'val')}"
+    given = "given by --threshold" if threshold is not None else _origin(evaluation)
     with signals_interrupt(), new_folder(folder) as place:
         work = _Work(detector, chosen, place)
         work.skipped = [(path, reason) for path, reason in inputs.skipped]
@@ -117,6 +117,11 @@ def _counted(document: dict[str, Any]) -> str:
     frames = sum(len(one["frames"]) for one in document["files"] if "frames" in one)
     words = [f"{count} image{'' if count == 1 else 's'}"] if count or not frames else []
     return " and ".join([*words, *([f"{frames} frame{'' if frames == 1 else 's'}"] if frames else [])])
+
+
+def _origin(evaluation: dict[str, Any]) -> str:
+    blind = evaluation.get("threshold_from") == "default"
+    return "a default: evaluation found nothing on val to choose one by" if blind else "chosen on val"
 
 
 def _detector(run: RunDir, evaluation: dict[str, Any], backend: str) -> tuple[Detector, str]:
