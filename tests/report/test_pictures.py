@@ -78,6 +78,7 @@ def test_what_the_class_levers_did_is_said(run: RunDir) -> None:
         row.setdefault("techniques", {}).update(
             {
                 "smoothing/epsilon": 0.1 - 0.1 * number / (len(rows) - 1),
+                "smoothing/epsilon_spur": 0.2,
                 "smoothing/moved": 0.0,
                 "class_weights/weight_spur": 1.25,
                 "class_weights/weight_<b>": 0.75,
@@ -90,9 +91,9 @@ def test_what_the_class_levers_did_is_said(run: RunDir) -> None:
     facts = read_run(run)
     assert schedules(facts) not in (None, plain)
     said = training_section(facts, {})
-    assert "label smoothing after the first epoch 0.1, at the end 0, 0.0000 taken" in said
+    assert "label smoothing after the first epoch 0.1 (spur 0.2), at the end 0 (spur 0.2), 0.0000 taken" in said
     assert "class weights: spur 1.25, " in said and "<b>" not in said
-    assert "added 12% to the class loss" in said
+    assert "changed the class loss of the last step by +12%" in said
     assert "by class: spur 40%, from 80% of the images" in said
 
 

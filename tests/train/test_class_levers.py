@@ -14,6 +14,7 @@ import torch
 from recipebox.data.balance import class_counts, class_weights
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import PlanConflict
+from recipebox.recipe.class_conflicts import nobody_to_act_on
 from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
 from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
@@ -210,3 +211,24 @@ def test_sampling_is_seen_in_the_records(skewed: DetectionSet, arguments: dict[s
 def test_a_threshold_below_every_class_is_refused(toy_set: DetectionSet) -> None:
     with pytest.raises(PlanConflict, match="changes nothing: every class is in at least 0"):
         SamplingTechnique(Sampling(by="repeat_factor", threshold=0.01)).weights(toy_set.train, 3)
+
+
+def test_levers_on_a_class_that_no_image_holds_are_refused(
+    toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    with_never = replace(toy_set, names=(*toy_set.names, "never"))
+    for number, techniques in enumerate(
+        (weighing(pos_weight={"never": 3.0, "red": 1.0}), smoothing(epsilon=0.0, per_class={"never": 0.2}))
+    ):
+        with pytest.raises(PlanConflict, match=r"no training image holds never\. Name a class that is there \(red, "):
+            first_losses(trainer_with(techniques, with_never, arguments, tmp_path / str(number)))
+    boxes = {"red": 3, "never": 0}
+    assert nobody_to_act_on("label_smoothing", ["red", "never"], boxes) is None
+    assert nobody_to_act_on("label_smoothing", [], boxes) is None
+
+
+def test_one_class_is_not_sent_to_weights_that_it_cannot_have(toy_set: DetectionSet) -> None:
+    red = tuple(boxes * np.array([0, 1, 1, 1, 1], np.float32) for boxes in toy_set.train.boxes)
+    one = replace(toy_set.train, boxes=red)
+    with pytest.raises(PlanConflict, match=r"Take a threshold above that\.$"):
+        SamplingTechnique(Sampling(by="repeat_factor", threshold=0.01)).weights(one, 1)

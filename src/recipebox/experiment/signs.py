@@ -22,7 +22,10 @@ def term_is_added(term: str) -> Sign:
     def sign(on: Trace, off: Trace) -> str | None:
         values = [losses.get(term, 0.0) for losses in on.losses]
         if not all(value > 0 for value in values):
-            return f"there is no positive `{term}` in the training loss: its criterion does not act"
+            return (
+                f"there is no positive `{term}` in the training loss: its criterion does not act, or the teacher sees "
+                "nothing in these images"
+            )
         if any(losses.get(term) for losses in off.losses):
             return f"`{term}` is there without it, too"
         return None if compare(on, off).gradient > 0 else f"`{term}` is shown, and the gradient does not feel it"

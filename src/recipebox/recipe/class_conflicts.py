@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.problems import did_you_mean
@@ -114,6 +114,23 @@ def _balance(settings: Settings, names: tuple[str, ...] | None, document: Docume
                 f"{document.origin(('techniques', lever, 'by'))}: `{lever}.by` with one class ({names[0]}): there is "
                 f"nothing to balance, its weight is 1. Take it out (`{lever}: null`)."
             )
+
+
+def nobody_to_act_on(lever: str, acting: Sequence[str], boxes: Mapping[str, int]) -> str | None:
+    """Why a lever on some classes changes nothing: none of them is in the training images.
+
+    Args:
+        lever: its key.
+        acting: the classes for which it is set to something.
+        boxes: class -> its training boxes.
+    """
+    if not acting or any(boxes[name] for name in acting):
+        return None
+    there = ", ".join(name for name, count in boxes.items() if count)
+    return (
+        f"`{lever}` changes nothing: no training image holds {' or '.join(acting)}. Name a class that is there "
+        f"({there}), or take it out."
+    )
 
 
 def one_class_spread(name: str) -> str:

@@ -15,18 +15,24 @@ def lever_items(epochs: Sequence[Document]) -> Iterator[str]:
     if start is not None and end is not None:
         moved = last.number("techniques", "smoothing/moved")
         share = f", {moved:.4f} taken from the label of a foreground anchor" if moved is not None else ""
-        yield f"label smoothing after the first epoch {start:.3g}, at the end {end:.3g}{share}"
+        began, ended = (_by_class(row, "smoothing/epsilon_") for row in (first, last))
+        yield f"label smoothing after the first epoch {_with(start, began)}, at the end {_with(end, ended)}{share}"
     weights = _by_class(last, "class_weights/weight_")
     if weights:
         yield f"class weights: {_listed(weights, '.2f')}"
     extra = last.number("techniques", "class_weights/positive_extra")
     if extra is not None:
-        yield f"the positive weight added {extra:.0%} to the class loss of the last step"
+        yield f"the positive weight changed the class loss of the last step by {extra:+.0%}"
     shares = _by_class(last, "sampling/share_")
     if shares:
         drawn = last.number("techniques", "sampling/images")
         images = f", from {drawn:.0%} of the images" if drawn is not None else ""
         yield f"boxes shown in the last epoch, by class: {_listed(shares, '.0%')}{images}"
+
+
+def _with(common: float, own: dict[str, float]) -> str:
+    """Epsilon, and in brackets that of the classes with one of their own."""
+    return f"{common:.3g}" + (f" ({_listed(own, '.3g')})" if own else "")
 
 
 def _by_class(row: Document, prefix: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 
 from recipebox.data.balance import class_counts, class_weights
 from recipebox.errors import PlanConflict
-from recipebox.recipe.class_conflicts import unknown_classes
+from recipebox.recipe.class_conflicts import nobody_to_act_on, unknown_classes
 from recipebox.recipe.class_sections import ClassWeights
 from recipebox.techniques.base import Technique, TrainingContext
 from recipebox.techniques.class_loss import ClassLossWrapper, inner_losses
@@ -50,18 +50,22 @@ class ClassWeightsTechnique(Technique):
         return {"cls_pw": powers[self.settings.by]} if self.settings.by in powers else {}
 
     def on_setup(self, context: TrainingContext) -> None:
-        """Raises PlanConflict when a class of `pos_weight` is none of the data set's."""
+        """Raises PlanConflict when the classes of `pos_weight` are none of the data set's, or have no box in it."""
         self._names, settings = context.names, self.settings
+        counts = class_counts(context.detection_set.train, len(self._names))
         for network in (context.model, context.ema.ema):
             vars(network).pop("class_weights", None)
         if settings.by == "effective_number":
-            counts = class_counts(context.detection_set.train, len(self._names))
             weights = class_weights(counts, settings.by, beta=settings.beta)
             self._weights = torch.tensor(weights, dtype=torch.float32, device=context.device)
         if isinstance(settings.pos_weight, dict):
             problems = list(unknown_classes(settings.pos_weight, self._names))
             if problems:
                 raise PlanConflict("`class_weights.pos_weight`: " + " ".join(problems))
+            acting = [name for name, factor in settings.pos_weight.items() if factor != 1]
+            boxes = dict(zip(self._names, counts.tolist(), strict=True))
+            if nobody := nobody_to_act_on("class_weights.pos_weight", acting, boxes):
+                raise PlanConflict(nobody)
             each = [settings.pos_weight.get(name, 1.0) for name in self._names]
             self._positive = torch.tensor(each, device=context.device)
         elif settings.pos_weight is not None:

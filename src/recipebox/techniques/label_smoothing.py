@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recipebox.data.balance import class_counts
 from recipebox.errors import PlanConflict
-from recipebox.recipe.class_conflicts import one_class_spread, unknown_classes
+from recipebox.recipe.class_conflicts import nobody_to_act_on, one_class_spread, unknown_classes
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.techniques.base import Technique, TrainingContext, linear_schedule
 from recipebox.techniques.class_loss import ClassLossWrapper
@@ -56,6 +57,10 @@ class LabelSmoothingTechnique(Technique):
             raise PlanConflict("`label_smoothing.per_class`: " + " ".join(problems))
         self._context = context
         each = [settings.per_class.get(name, settings.epsilon) for name in names]
+        boxes = dict(zip(names, class_counts(context.detection_set.train, len(names)).tolist(), strict=True))
+        acting = [name for name, epsilon in zip(names, each, strict=True) if epsilon]
+        if nobody := nobody_to_act_on("label_smoothing", acting, boxes):
+            raise PlanConflict(nobody)
         self._epsilon = torch.tensor(each, device=context.device)
         self._share = 1 / len(names) if settings.form == "spread" else 0.5
 

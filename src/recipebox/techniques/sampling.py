@@ -47,8 +47,8 @@ class SamplingTechnique(Technique):
             shares = class_shares(split, classes)
             raise PlanConflict(
                 f"`sampling` with `threshold: {settings.threshold:g}` changes nothing: every class is in at least "
-                f"{shares[shares > 0].min(initial=1.0):.2f} of the training images. Take a threshold above that, or "
-                "`by: inverse_sqrt`."
+                f"{shares[shares > 0].min(initial=1.0):.2f} of the training images. Take a threshold above that"
+                + (", or `by: inverse_sqrt`." if classes > 1 else ".")
             )
         return weights
 
