@@ -291,6 +291,11 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
     ]
     assert make(makefile, "bench", "RECIPE=x") == ["bench", "--", "x"]
     assert make(makefile, "bench", "RECIPE=x", "RUN=runs/x/1") == ["bench", "--", "runs/x/1"]
+    assert make(makefile, "predict", "RUN=r", "IMAGES=my images", "OUT=my out") == [
+        *("predict", "--out", "my out", "--", "r", "my images"),
+    ]
+    assert make(makefile, "predict") == ["predict", "--", "pcb-distill", ""]
+    assert make(makefile, "doctor") == ["doctor"]
     assert make(makefile, "data", "DATASET=d", "FROM=my file.tar") == [
         "data",
         "prepare",
@@ -301,7 +306,9 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("variable", ["RECIPE", "RUN", "PROFILE", "DEVICE", "DATASET", "FROM", "SEEDS", "NAME"])
+@pytest.mark.parametrize(
+    "variable", ["RECIPE", "RUN", "PROFILE", "DEVICE", "DATASET", "FROM", "SEEDS", "NAME", "IMAGES"]
+)
 @pytest.mark.parametrize(
     "value",
     [
@@ -319,9 +326,14 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
 )
 @pytest.mark.parametrize("way", ["argument", "environment"])
 def test_make_never_runs_a_value(makefile: Path, variable: str, value: str, way: str) -> None:
-    target = {"RUN": "report", "DATASET": "data", "FROM": "data", "SEEDS": "sweep", "NAME": "init"}.get(
-        variable, "train"
-    )
+    target = {
+        "RUN": "report",
+        "DATASET": "data",
+        "FROM": "data",
+        "SEEDS": "sweep",
+        "NAME": "init",
+        "IMAGES": "predict",
+    }.get(variable, "train")
     if way == "argument":
         shown = make(makefile, target, f"{variable}={value}")
     else:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recipebox.data.letterbox import read_image
 from recipebox.predict import draw, sheet
-from recipebox.predict.output import yolo_lines
+from recipebox.predict.output import write_picture, yolo_lines
 
 NAMES = ("open", "short", "дефект\n" * 9)
 numbers = st.floats(-50, 700, width=32)
@@ -79,3 +82,9 @@ def test_labels_of_yolo() -> None:
     found = np.array([[10, 20, 30, 60, 0.5, 3]], np.float32)
     assert yolo_lines(found, (100, 200)) == "3 0.100000 0.400000 0.100000 0.400000\n"
     assert yolo_lines(found[:0], (100, 200)) == ""
+
+
+def test_a_picture_longer_than_jpeg_allows(tmp_path: Path) -> None:
+    write_picture(tmp_path / "long.jpg", np.zeros((2, 70_000, 3), np.uint8))
+    written = read_image(tmp_path / "long.jpg")
+    assert written.shape[1] <= 65_500

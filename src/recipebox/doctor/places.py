@@ -98,12 +98,12 @@ def check_disk(request: dict[str, Any]) -> list[Finding]:
 def _room(free: int, inodes: int, uses: list[str], request: dict[str, Any]) -> Finding:
     found = f"{gigabytes(free)} free for {', '.join(uses)}"
     wanted = max(facts.DISK_BYTES[use] for use in uses)
-    place = shlex.quote(_existing(request["disk"][uses[0]]))
-    mend = f"du -xh --max-depth=2 {place} | sort -h | tail"
+    place = shlex.quote(_disk_of(_existing(request["disk"][uses[0]])))
+    mend = f"sudo du -xh --max-depth=4 {place} | sort -h | tail -30"
     if inodes == 0:
         return Finding("disk", PROBLEM, f"{found}, and no inode left", "no file can be made", mend)
-    if free < wanted // 16:
-        return Finding("disk", PROBLEM, found, "a run could not be written", mend)
+    if free < wanted // 4:
+        return Finding("disk", PROBLEM, found, "a run may not be written to its end", mend)
     if free < wanted:
         return Finding("disk", WARNING, found, f"below {gigabytes(wanted)} a longer training may not end well", mend)
     return Finding("disk", OK, found)
@@ -115,6 +115,13 @@ def _existing(place: str) -> str:
     while not os.path.isdir(place) and os.path.dirname(place) != place:
         place = os.path.dirname(place)
     return place
+
+
+def _disk_of(folder: str) -> str:
+    """The highest folder on the same disk."""
+    while not os.path.ismount(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def check_weights(request: dict[str, Any]) -> list[Finding]:

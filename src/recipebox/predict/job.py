@@ -11,7 +11,7 @@ import numpy as np
 
 from recipebox.data.letterbox import letterbox, to_input
 from recipebox.endings import signals_interrupt
-from recipebox.errors import BadInput, CheckFailed, DataError, RecipeboxError, RunError
+from recipebox.errors import BadInput, CheckFailed, DataError, RunError
 from recipebox.evaluate.detector import Detector
 from recipebox.predict.draw import Detections, Image, draw, one_line
 from recipebox.predict.frames import DrawnVideo, Frames
@@ -203,12 +203,7 @@ class _Work:
             raise DataError(f"{source.path}: too large for this machine's memory") from None
         found = self._looked_at(source.name, image)
         drawn, label = Path("images") / f"{source.name}.jpg", Path("labels") / f"{source.name}.txt"
-        try:
-            write_picture(self.place / drawn, draw(image, found, self.detector.names))
-        except RecipeboxError as error:
-            if error.exit_code != 1 or "pixels" not in str(error):
-                raise
-            say(f"{source.path}: found, and not drawn: {error}")
+        write_picture(self.place / drawn, draw(image, found, self.detector.names))
         write_label(self.place / label, yolo_lines(found, (image.shape[0], image.shape[1])))
         return {
             "file": str(source.path),

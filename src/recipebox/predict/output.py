@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from recipebox.data.places import sweep_stale
-from recipebox.errors import BadInput, RecipeboxError, storage_errors
+from recipebox.errors import BadInput, storage_errors
 from recipebox.predict.draw import Detections, Image
 from recipebox.run_dir import RunDir
 
 JPEG_QUALITY = 92
+LONGEST_SIDE = 65_500
+"""Pixels; libjpeg takes no more."""
 
 
 def output_folder(run: RunDir, given: Path | None) -> Path:
@@ -89,21 +91,19 @@ def yolo_lines(found: Detections, image_hw: tuple[int, int]) -> str:
 def write_picture(path: Path, picture: Image) -> None:
     """Encode by the suffix (.jpg or .png) and write; through Python, since cv2 cannot open every path.
 
+    A picture with more pixels a side than JPEG has room for is made smaller.
+
     Raises:
         StorageError: the disk is full or not writable.
-        RecipeboxError: the picture is larger than its format allows (65,535 pixels a side).
     """
     import cv2
 
+    longest = max(picture.shape[:2])
+    if longest > LONGEST_SIDE:
+        size = [max(1, round(side * LONGEST_SIDE / longest)) for side in picture.shape[1::-1]]
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-    try:
-        done, encoded = cv2.imencode(path.suffix, picture, options)
-    except cv2.error:
-        done = False
-    if not done:
-        raise RecipeboxError(
-            f"{path.name}: {picture.shape[1]} x {picture.shape[0]} pixels cannot be written as {path.suffix}."
-        )
+    encoded = cv2.imencode(path.suffix, picture, options)[1]
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes())
