@@ -188,6 +188,8 @@ def test_training_predictions_of_an_nms_free_head() -> None:
     model.args = type("Args", (), {"box": 7.5, "cls": 0.5, "dfl": 1.5, "epochs": 5})()
     criterion = model.init_criterion()
     assert isinstance(criterion, E2ELoss)
+    assert not hasattr(criterion, "loss_names")
+    assert criterion.one2many.loss_names == ("box_loss", "cls_loss", "l1_loss"), "what validation computes"
     assert (criterion.o2m, criterion.updates) == (0.8, 0)
     criterion.updates = 3
     criterion.update()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
@@ -16,6 +17,7 @@ from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
 from recipebox.techniques.distillation.teacher import Teacher
 from recipebox.techniques.distillation.technique import DistillationTechnique
+from recipebox.train.telemetry import read_json_lines
 from recipebox.train.trainer import RecipeTrainer
 
 PROJECTOR = "recipebox_projector."
@@ -66,3 +68,16 @@ def test_features_train_a_projector_that_does_not_ship(
     shipped = YOLO(run.best).model
     assert not [key for key in shipped.state_dict() if key.startswith(PROJECTOR)]
     assert shipped.state_dict().keys() == stock.model.state_dict().keys()
+
+
+@pytest.mark.parametrize("model", ["yolov8n.yaml", "yolo26n.yaml"])
+def test_what_is_not_validated_has_no_number(
+    model: str, toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """Ultralytics reports 0 for a loss that validation does not compute."""
+    _, run = trained(arguments | {"model": model}, toy_set, tmp_path, logits={})
+    for line in read_json_lines(run.epochs):
+        assert line["train"]["kd_logits_loss"] > 0
+        assert {key for key in line["val"] if key.endswith("_loss")} == {
+            key for key in line["train"] if key.endswith("_loss") and not key.startswith("kd_")
+        }

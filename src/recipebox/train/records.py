@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from recipebox.techniques.base import innermost
+from recipebox.techniques.class_loss import inner_losses
 from recipebox.train.telemetry import finite
 
 if TYPE_CHECKING:
@@ -57,5 +57,5 @@ def validated(trainer: RecipeTrainer, metrics: dict[str, Any]) -> dict[str, floa
     """Ultralytics' validation results under our names."""
     measured = {_METRICS.get(key, key.removeprefix("val/")): value for key, value in metrics.items()}
     # A loss of training only (distillation) is not computed in validation; stock reports it as 0.
-    stock = getattr(innermost(trainer.network.criterion), "loss_names", None)
-    return finite({k: v for k, v in measured.items() if k in _METRICS.values() or stock is None or k in stock})
+    stock = inner_losses(trainer.network.criterion)[0].loss_names
+    return finite({k: v for k, v in measured.items() if k in _METRICS.values() or k in stock})
