@@ -186,7 +186,7 @@ def _description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, A
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder. Give a folder in YOLO layout, or the name of a known data set.")
         found = [folder / stem for stem in ("data.yaml", "data.yml", "dataset.yaml") if (folder / stem).is_file()]
-        others = sorted(folder.glob("*.y*ml"))
+        others = sorted(path for path in folder.glob("*.y*ml") if path.is_file())
         yaml_file = found[0] if found else others[0] if len(others) == 1 else None
     if yaml_file is None:
         if names is None and not (folder / "classes.txt").is_file():
@@ -239,13 +239,13 @@ def _names(description: dict[str, Any], where: Path, faults: Faults | None) -> t
     return cleaned
 
 
-def _images(root: Path, entry: Any, where: Path) -> list[str]:
+def _images(root: Path, entry: Any, where: Path, *, inside: bool = False) -> list[str]:
     if entry is None:
         return []
-    if isinstance(entry, list):
-        return list(dict.fromkeys(path for part in entry for path in _images(root, part, where)))
+    if isinstance(entry, list) and not inside:  # a list in a list is nothing, and may hold itself
+        return list(dict.fromkeys(path for part in entry for path in _images(root, part, where, inside=True)))
     if not isinstance(entry, str):
-        raise DataError(f"{where}: {entry!r} is not a folder, a list file or a list of those.")
+        raise DataError(f"{where}: {_short(repr(entry))} is not a folder, a list file or a list of those.")
     # os.path answers False where pathlib raises: a name that is too long, a null byte.
     path = root / entry
     if not os.path.exists(path) and entry.startswith("../"):

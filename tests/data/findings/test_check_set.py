@@ -258,6 +258,34 @@ def test_a_garbage_label_of_megabytes_is_told_shortly(check: Check, boards: Path
     assert len(found) == label_scan.MOST_FAULTS + 1 and "299980 more" in found[-1].message
 
 
+def test_the_same_line_for_ever_is_told_shortly_and_soon(check: Check, boards: Path) -> None:
+    (boards / LABEL).write_bytes(b"0 0.5 0.5 0.2 0.2\n" * 100_000)
+    found = check(labels_only=True).findings
+    assert {one.rule for one in found} == {"box-duplicate"} and len(found) == label_scan.MOST_FAULTS + 1
+    assert len(prepare(str(boards)).train) == 6
+
+
+def test_a_crowd_of_nearly_equal_boxes_is_told_shortly(check: Check, boards: Path) -> None:
+    (boards / LABEL).write_text("".join(f"0 0.5 0.5 0.3 {0.3 + step / 1e6:.6f}\n" for step in range(3000)))
+    found = check(labels_only=True).findings
+    assert {one.rule for one in found} == {"box-duplicate"} and len(found) == label_scan.MOST_FAULTS + 1
+
+
+@pytest.mark.parametrize("text", ["train: &t [images/train, *t]", "train: [[images/train]]"])
+def test_a_list_of_splits_that_holds_lists_is_no_bug(check: Check, boards: Path, text: str) -> None:
+    (boards / "data.yaml").write_text(f"names: [scratch, dent]\n{text}\nval: images/val\n")
+    assert [(one.rule, one.line) for one in check().findings if one.severity == "error"] == [("split-missing", 2)]
+    with pytest.raises(DataError, match="is not a folder"):
+        prepare(str(boards))
+
+
+def test_a_description_that_is_a_pipe_is_not_waited_for(check: Check, boards: Path) -> None:
+    (boards / "data.yaml").unlink()
+    os.mkfifo(boards / "data.yaml")
+    with pytest.raises(DataError, match=r"no data\.yaml"):
+        check()
+
+
 def test_odd_names_are_told_as_they_are(boards: Path) -> None:
     odd = boards / "images/train/line\nbreak \udcff größe.jpg"
     odd.write_bytes(b"spoiled")

@@ -42,27 +42,37 @@ def too_small(pixels: Rows) -> NDArray[np.bool_]:
 
 
 def drawn_twice(rows: Rows, image: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Pairs of rows (m, 2), later first, of one image and class that overlap by more than SAME.
+    """Rows that repeat an earlier one of their image and class: (m, 2), the row and one it repeats; each row once.
 
-    Boxes are compared along x only as far as such an overlap is possible: the centres of boxes with IoU >= SAME are at
-    most (1 - SAME) / (1 + SAME) of their mean width apart.
+    Boxes are compared along x only as far as an overlap of SAME is possible: the centres of such boxes are at most
+    (1 - SAME) / (1 + SAME) of their mean width apart.
     """
-    order = np.lexsort((rows[:, 1], rows[:, 0], image))
+    if not len(rows):
+        return np.zeros((0, 2), np.intp)
+    order = np.lexsort((rows[:, 4], rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0], image))
     ordered, where = rows[order], image[order]
-    reach = (1 - SAME) / (1 + SAME)
-    found, step = [], 1
+    fresh = np.ones(len(rows), bool)  # not the same as the row before in this order, which is stable
+    fresh[1:] = (where[1:] != where[:-1]) | (ordered[1:] != ordered[:-1]).any(axis=1)
+    before = order[np.maximum.accumulate(np.where(fresh, np.arange(len(rows)), 0))]
+    pairs = [np.stack([order[~fresh], before[~fresh]], axis=1)]
+    order = order[fresh]
+    ordered, where = rows[order], image[order]
+    told = np.zeros(len(rows), bool)
+    reach, step = (1 - SAME) / (1 + SAME), 1
     while step < len(order):
-        first, second = ordered[:-step], ordered[step:]
-        together = (where[:-step] == where[step:]) & (first[:, 0] == second[:, 0])
-        apart = second[:, 1] - first[:, 1]
-        if not (together & (apart <= reach)).any():
+        one, other = ordered[:-step], ordered[step:]
+        apart = other[:, 1] - one[:, 1]
+        possible = (where[:-step] == where[step:]) & (one[:, 0] == other[:, 0]) & (apart <= reach)
+        if not possible.any():
             break
-        near = np.flatnonzero(together & (apart <= reach * (first[:, 3] + second[:, 3]) / 2 + 1e-12))
+        near = np.flatnonzero(possible & (apart <= reach * (one[:, 3] + other[:, 3]) / 2 + 1e-12))
         near = near[iou(ordered[near], ordered[near + step]) >= SAME]
-        found.append(np.stack([order[near], order[near + step]], axis=1))
+        found = np.sort(np.stack([order[near], order[near + step]], axis=1), axis=1)[:, ::-1]
+        found = found[~told[found[:, 0]]]
+        told[found[:, 0]] = True
+        pairs.append(found[np.unique(found[:, 0], return_index=True)[1]])
         step += 1
-    pairs = np.concatenate([*found, np.zeros((0, 2), np.intp)])
-    return np.sort(pairs, axis=1)[:, ::-1]
+    return np.concatenate(pairs)
 
 
 def iou(first: Rows, second: Rows) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ scan(samples, names, imgsz=640) -> Scanned
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recipebox.data.findings.box_rules import LARGE, drawn_twice, input_sizes, too_large, too_small
 from recipebox.data.findings.finding import Finding
 from recipebox.data.findings.image_file import THUMB, ImageFacts, examine
-from recipebox.data.findings.label_scan import Labels, LabelSource
+from recipebox.data.findings.label_scan import MOST_FAULTS, Labels, LabelSource
 from recipebox.data.findings.pairs import exact_pairs, hashes, near_pairs, shrink
 
 CHUNK = 256
@@ -155,8 +155,16 @@ def _keep(facts: Sequence[ImageFacts]) -> _Kept:
 def _box_findings(
     part: Samples, start: int, labels: Labels, pixels: NDArray[np.float64], imgsz: int
 ) -> Iterator[Finding]:
-    """The rules for boxes, each told with its line."""
+    """The rules for boxes, each told with its line; of one image and rule not more than anybody reads."""
     rows = labels.rows
+    often: Counter[tuple[str, int]] = Counter()
+
+    def loud(rule: str, found: list[int]) -> Iterator[int]:
+        for at in found:
+            key = (rule, int(labels.image[at]))
+            often[key] += 1
+            if often[key] <= MOST_FAULTS:
+                yield at
 
     def told(rule: str, at: int, message: str, also: int | None = None) -> Finding:
         index = start + int(labels.image[at])
@@ -164,14 +172,21 @@ def _box_findings(
         file, image = part.labels.file(index), part.images[index]
         return Finding(rule, file, message, int(labels.line[at]), part.split, image, boxes=boxes)
 
-    for at in np.flatnonzero(too_large(rows)).tolist():
+    for at in loud("box-large", np.flatnonzero(too_large(rows)).tolist()):
         yield told("box-large", at, f"the box fills the image ({LARGE:.0%} or more of width and height)")
-    for at in np.flatnonzero(too_small(pixels)).tolist():
+    for at in loud("box-small", np.flatnonzero(too_small(pixels)).tolist()):
         width, height = pixels[at]
         yield told("box-small", at, f"the box is {width:.1f} x {height:.1f} px at imgsz {imgsz}")
-    for later, earlier in drawn_twice(rows, labels.image).tolist():
+    earlier_of = dict(drawn_twice(rows, labels.image).tolist())
+    for later in loud("box-duplicate", sorted(earlier_of)):
+        earlier = earlier_of[later]
         same = "the same box as" if (rows[later] == rows[earlier]).all() else "nearly the same box as"
         yield told("box-duplicate", later, f"{same} line {labels.line[earlier]}", earlier)
+    for (rule, position), number in often.items():
+        if number > MOST_FAULTS:
+            index = start + position
+            words = f"{number - MOST_FAULTS} more boxes like the {MOST_FAULTS} before"
+            yield Finding(rule, part.labels.file(index), words, split=part.split, image=part.images[index])
 
 
 def _count(statistics: Statistics, chunk: _Chunk) -> None:
