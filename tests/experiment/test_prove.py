@@ -14,7 +14,7 @@ import pytest
 
 from recipebox.data.stages import Stages
 from recipebox.data.views import TrainingViews
-from recipebox.errors import BadInput
+from recipebox.errors import BadInput, PlanConflict
 from recipebox.experiment.proof_text import proof_document, proof_text
 from recipebox.experiment.prove import prove
 from recipebox.experiment.teachers import teaching, untrained
@@ -236,6 +236,12 @@ def test_an_augmentation_that_is_never_applied_is_caught(
     monkeypatch.setattr(TrainingViews, "build_transforms", unflipped)
     (dead,) = prove(plan, supplies, only=["augment.flipud"]).dead
     assert "nothing changes" in (dead.why or "")
+
+
+def test_a_lever_that_training_refuses_is_refused_with_its_reason(planned: Planned, supplies: Supplies) -> None:
+    plan = planned("tiny", "techniques.sampling={by: repeat_factor, threshold: 0.0001}")
+    with pytest.raises(PlanConflict, match="changes nothing: every class is in at least"):
+        prove(plan, supplies, only=["techniques.sampling"])
 
 
 def test_what_acts_the_wrong_way_is_caught(

@@ -41,7 +41,14 @@ def test_no_gain_at_all_is_refused(plan):
 
 
 @pytest.mark.parametrize(
-    "techniques", ["clipping: {max_norm: 0}", "clipping: {max_norm: -1}", "clipping: {}", "clipping: {max_norm: on}"]
+    "techniques",
+    [
+        "clipping: {max_norm: 0}",
+        "clipping: {max_norm: .inf}",
+        "clipping: {max_norm: -1}",
+        "clipping: {}",
+        "clipping: {max_norm: on}",
+    ],
 )
 def test_no_norm_to_clip_by(plan, techniques):
     with pytest.raises(RecipeError, match="max_norm"):

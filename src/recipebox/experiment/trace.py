@@ -149,7 +149,9 @@ class WatchedTrainer(RecipeTrainer):
         except _Enough:
             pass
         finally:
-            self.train_loader.close()
+            loader = getattr(self, "train_loader", None)  # a lever that is refused by the views leaves none
+            if loader is not None:
+                loader.close()
         if window.batches:
             self._trace.weights, self._trace.average = _values(self.model), _values(self.ema.ema)
         if window.epoch_ends:

@@ -40,9 +40,10 @@ def conflicts(settings: Settings, document: Document, train_images: int | None) 
     last = train_images % train.batch or train.batch if train_images else 0
     smallest = min(sizes(settings))
     if last == 1 and smallest < 64:
+        side = "`train.imgsz`" if smallest == train.imgsz else "stages of `progressive`"
         yield (
             f"{at('train', 'batch')}the last batch of an epoch would hold one image of {smallest} px, one value a "
-            "channel: batch normalisation cannot do that. Change `train.batch`, or take `train.imgsz` of 64 or more."
+            f"channel: batch normalisation cannot do that. Change `train.batch`, or take {side} of 64 or more."
         )
 
 

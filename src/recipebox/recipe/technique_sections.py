@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -43,9 +44,9 @@ class Clipping(Section):
     @classmethod
     def _norm_or_off(cls, value: Any) -> Any:
         """`0` must not read as `off`, nor `on` as 1."""
-        if value is False or (isinstance(value, int | float) and value is not True and value > 0):
+        if value is False or (isinstance(value, int | float) and value is not True and 0 < value < math.inf):
             return value
-        raise ValueError("must be a norm above 0, or `off`")
+        raise ValueError("must be a finite norm above 0, or `off`")
 
 
 class DistillationTerm(Section):
