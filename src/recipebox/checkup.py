@@ -12,6 +12,7 @@ from recipebox.data.places import ARCHIVE_SUFFIXES, data_root, download_root, us
 from recipebox.data.weights import KNOWN_WEIGHTS
 from recipebox.doctor.findings import document, examine, table
 from recipebox.doctor.request import CHECKS, default_request
+from recipebox.endings import signals_interrupt
 from recipebox.errors import CheckFailed
 from recipebox.progress import Progress
 from recipebox.run_dir import runs_root
@@ -22,7 +23,7 @@ DRAWN = "pcb-synthetic"
 
 def doctor_job() -> tuple[dict[str, Any], str, int]:
     """(document, table, exit code): 0 where recipebox can work here, 3 where a check found a problem."""
-    with Progress("looking", len(CHECKS)) as bar:
+    with signals_interrupt(), Progress("looking", len(CHECKS)) as bar:
         findings = examine(CHECKS, local_request(), done=lambda name: bar.update(info=name))
     answer = document(findings)
     return answer, table(findings), CheckFailed.exit_code if answer["problems"] else 0

@@ -33,9 +33,10 @@ TORCHVISION_OF_TORCH = {
     "2.13": "0.28",
     "2.14": "0.29",
 }
-"""github.com/pytorch/pytorch/wiki/PyTorch-Versions up to 2.7; from 2.8 on the `Requires-Dist: torch==` of each
-torchvision wheel, of which 0.26 with 2.11 and 0.29 with 2.14 were run here. A pair that does not belong together, or a
-CPU-only torch beside a CUDA torchvision, imports and then says `operator torchvision::nms does not exist`."""
+"""github.com/pytorch/pytorch/wiki/PyTorch-Versions up to 2.7; from 2.8 on what the wheels themselves ask for: 0.23 to
+0.29.0 pin their torch, later ones do not, so of torch 2.15 nothing is said here. 0.26 with 2.11 and 0.29 with 2.14 were
+run. A pair that does not belong together, or a CPU-only torch beside a CUDA torchvision, imports and then says
+`operator torchvision::nms does not exist`; whatever the table says, doctor runs an NMS."""
 
 DRIVER_OF_CUDA_MAJOR = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 """Lowest Linux driver for any release of that major (minor version compatibility): docs.nvidia.com/deploy/
