@@ -180,9 +180,8 @@ def _open_folder(folder: Path, names: Sequence[str] | None) -> OpenedSet:
         )
     samples = []
     for split, images in listed.items():
-        files = [label_file(image) for image in images]
         if images:
-            samples.append(Samples(split, images, FileLabels(images, files, len(layout.names))))
+            samples.append(Samples(split, images, FileLabels(images, label_file, len(layout.names))))
     told_already = {finding.message for finding in findings if finding.rule == "split-missing"}
     absent = [split for split, paths in listed.items() if not paths and not (split == "train" and told_already)]
     return OpenedSet(

@@ -6,7 +6,7 @@ Which way a file goes is a matter of speed only: a file in which any line could 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,15 +57,15 @@ class FileLabels:
 
     Args:
         images: of one split, as paths.
-        files: their label files.
+        file_of: the label file of an image; asked anew each time, since a list of them is memory for nothing.
         class_count: how many classes have a name.
     """
 
-    def __init__(self, images: Sequence[str], files: Sequence[str], class_count: int) -> None:
-        self.images, self.files, self.class_count = images, files, class_count
+    def __init__(self, images: Sequence[str], file_of: Callable[[str], str], class_count: int) -> None:
+        self.images, self.file_of, self.class_count = images, file_of, class_count
 
     def file(self, index: int) -> str:
-        return self.files[index]
+        return self.file_of(self.images[index])
 
     def read(self, split: str, start: int, stop: int) -> Labels:
         plain: list[float] = []
@@ -74,7 +74,7 @@ class FileLabels:
         close: list[tuple[int, bytes]] = []
         findings: list[Finding] = []
         missing = 0
-        for position, path in enumerate(self.files[start:stop]):
+        for position, path in enumerate(map(self.file_of, self.images[start:stop])):
             content = _quick_content(path)
             if content is None:
                 content_or_fault = read_plain(path, MAX_LABEL_BYTES, "label-unreadable")
@@ -110,7 +110,7 @@ class FileLabels:
             keep = ~np.isin(image, list(doubtful))
             rows, image, line = rows[keep], image[keep], line[keep]
             for position in doubtful:
-                again = read_plain(self.files[start + position], MAX_LABEL_BYTES, "label-unreadable")
+                again = read_plain(self.file(start + position), MAX_LABEL_BYTES, "label-unreadable")
                 close.append((position, again if isinstance(again, bytes) else b""))
         parts = [Labels(rows, image, line, findings, missing)]
         parts += [self._closely(split, start + position, position, content) for position, content in sorted(close)]
@@ -126,7 +126,7 @@ class FileLabels:
 
     def _closely(self, split: str, index: int, position: int, content: bytes) -> Labels:
         """One file, line by line."""
-        file, image = self.files[index], self.images[index]
+        file, image = self.file(index), self.images[index]
         lines = text_lines(content)
         if isinstance(lines, Fault):
             return _labels([], [], position, [Finding(lines.rule, file, lines.message, split=split, image=image)])

@@ -70,8 +70,8 @@ def near_pairs(codes: NDArray[np.uint8], pictures: NDArray[np.uint8], skip: NDAr
         pictures: (n, 256), `shrink`.
         skip: (n,), images that have been told already.
     """
-    spread = np.array([pictures[at : at + 4096].std(axis=1) for at in range(0, len(pictures), 4096)], dtype=object)
-    flat = np.concatenate([*spread, np.zeros(0)]).astype(float) < FLAT
+    spread = [pictures[at : at + 512].std(axis=1) for at in range(0, len(pictures), 512)]
+    flat = np.concatenate([*spread, np.zeros(0)]) < FLAT
     usable = np.flatnonzero(~skip & ~flat)
     groups: dict[int, int] = {}
     found = []

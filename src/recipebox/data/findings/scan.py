@@ -18,7 +18,7 @@ from recipebox.data.findings.box_rules import LARGE, drawn_twice, input_sizes, t
 from recipebox.data.findings.finding import Finding
 from recipebox.data.findings.image_file import THUMB, ImageFacts, examine
 from recipebox.data.findings.label_scan import MOST_FAULTS, Labels, LabelSource
-from recipebox.data.findings.pairs import exact_pairs, hashes, near_pairs, shrink
+from recipebox.data.findings.pairs import BITS, Pair, exact_pairs, hashes, near_pairs, shrink
 
 CHUNK = 256
 SIZE_STEPS = 48
@@ -55,14 +55,24 @@ class Scanned:
     statistics: dict[str, Statistics] = field(default_factory=dict)
 
 
-@dataclass
 class _Kept:
-    """What stays of the images of a chunk until pairs are looked for: about 350 bytes an image."""
+    """What stays of the images until pairs are looked for: 305 bytes an image."""
 
-    sha256: NDArray[np.uint8]
-    codes: NDArray[np.uint8]
-    pictures: NDArray[np.uint8]
-    good: NDArray[np.bool_]
+    def __init__(self, count: int) -> None:
+        self.sha256 = np.zeros((count, 32), np.uint8)
+        self.codes = np.zeros((count, BITS // 8), np.uint8)
+        self.pictures = np.zeros((count, (THUMB // 2) ** 2), np.uint8)
+        self.good = np.zeros(count, bool)
+
+    def put(self, start: int, facts: Sequence[ImageFacts]) -> None:
+        """Keep the facts of the images from the number `start` on; chunks do not touch each other's."""
+        blank = np.zeros((THUMB, THUMB), np.uint8)
+        thumbs = np.stack([blank if one.thumb is None else one.thumb for one in facts])
+        at = slice(start, start + len(facts))
+        joined = b"".join(one.sha256.ljust(32, b"\0") for one in facts)
+        self.sha256[at] = np.frombuffer(joined, np.uint8).reshape(-1, 32)
+        self.codes[at], self.pictures[at] = hashes(thumbs), shrink(thumbs)
+        self.good[at] = [one.thumb is not None for one in facts]
 
 
 @dataclass
@@ -71,7 +81,6 @@ class _Chunk:
     labels: Labels
     pixels: NDArray[np.float64]
     count: int
-    kept: _Kept | None
 
 
 def scan(samples: Sequence[Samples], names: Sequence[str], *, imgsz: int, labels_only: bool = False) -> Scanned:
@@ -85,25 +94,25 @@ def scan(samples: Sequence[Samples], names: Sequence[str], *, imgsz: int, labels
 
     done = Scanned(statistics={part.split: Statistics(boxes=np.zeros(len(names), np.int64)) for part in samples})
     total = sum(len(part.images) for part in samples)
-    kept: list[_Kept] = []
+    kept = None if labels_only else _Kept(total)
     with Progress("checking labels" if labels_only else "checking images and labels", total) as bar:
-        for split, chunk in _chunks(samples, imgsz, labels_only):
+        for split, chunk in _chunks(samples, imgsz, kept):
             done.findings += chunk.findings
             _count(done.statistics[split], chunk)
-            if chunk.kept is not None:
-                kept.append(chunk.kept)
             bar.update(chunk.count)
-    if kept:
+    if kept is not None:
         done.findings += _pair_findings(samples, kept)
     return done
 
 
-def _chunks(samples: Sequence[Samples], imgsz: int, labels_only: bool) -> Iterator[tuple[str, _Chunk]]:
+def _chunks(samples: Sequence[Samples], imgsz: int, kept: _Kept | None) -> Iterator[tuple[str, _Chunk]]:
     """Chunks in order. Threads: decoding lets go of the interpreter lock; only a few chunks are ever under way."""
-    work = ((part, start) for part in samples for start in range(0, len(part.images), CHUNK))
-    if labels_only:
-        for part, start in work:
-            yield part.split, _one_chunk(part, start, imgsz, True)
+    before = np.cumsum([0, *(len(part.images) for part in samples)]).tolist()
+    parts = zip(samples, before, strict=False)
+    work = ((part, start, first) for part, first in parts for start in range(0, len(part.images), CHUNK))
+    if kept is None:
+        for part, start, _ in work:
+            yield part.split, _one_chunk(part, start, imgsz)
         return
     import cv2
 
@@ -113,8 +122,8 @@ def _chunks(samples: Sequence[Samples], imgsz: int, labels_only: bool) -> Iterat
     under_way: deque[tuple[str, Future[_Chunk]]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
-        for part, start in work:
-            under_way.append((part.split, pool.submit(_one_chunk, part, start, imgsz, False)))
+        for part, start, first in work:
+            under_way.append((part.split, pool.submit(_one_chunk, part, start, imgsz, kept, first + start)))
             if len(under_way) > workers:
                 split, future = under_way.popleft()
                 yield split, future.result()
@@ -126,30 +135,21 @@ def _chunks(samples: Sequence[Samples], imgsz: int, labels_only: bool) -> Iterat
         cv2.setNumThreads(threads_before)
 
 
-def _one_chunk(part: Samples, start: int, imgsz: int, labels_only: bool) -> _Chunk:
+def _one_chunk(part: Samples, start: int, imgsz: int, kept: _Kept | None = None, number: int = 0) -> _Chunk:
     paths = part.images[start : start + CHUNK]
     findings: list[Finding] = []
     sizes = np.zeros((len(paths), 2), np.int64)
-    kept = None
-    if not labels_only:
+    if kept is not None:
         facts = [examine(path) for path in paths]
         for path, one in zip(paths, facts, strict=True):
             findings += [Finding(f.rule, path, f.message, split=part.split, image=path) for f in one.faults]
         sizes = np.array([(one.width, one.height) for one in facts], np.int64).reshape(-1, 2)
-        kept = _keep(facts)
+        kept.put(number, facts)
     labels = part.labels.read(part.split, start, start + len(paths))
     pixels = input_sizes(labels.rows, sizes[labels.image], imgsz)
     findings += labels.findings
     findings += _box_findings(part, start, labels, pixels, imgsz)
-    return _Chunk(findings, labels, pixels, len(paths), kept)
-
-
-def _keep(facts: Sequence[ImageFacts]) -> _Kept:
-    blank = np.zeros((THUMB, THUMB), np.uint8)
-    thumbs = np.stack([blank if one.thumb is None else one.thumb for one in facts])
-    sha = np.frombuffer(b"".join(one.sha256.ljust(32, b"\0") for one in facts), np.uint8).reshape(-1, 32)
-    good = np.array([one.thumb is not None for one in facts])
-    return _Kept(sha, hashes(thumbs), shrink(thumbs), good)
+    return _Chunk(findings, labels, pixels, len(paths))
 
 
 def _box_findings(
@@ -201,22 +201,18 @@ def _count(statistics: Statistics, chunk: _Chunk) -> None:
     statistics.objects += np.bincount(np.minimum(objects, MOST_OBJECTS), minlength=MOST_OBJECTS + 1)
 
 
-def _pair_findings(samples: Sequence[Samples], kept: list[_Kept]) -> list[Finding]:
+def _pair_findings(samples: Sequence[Samples], kept: _Kept) -> list[Finding]:
     """Images that are there twice. An image that two splits name is one file, and told as such."""
-    good = np.concatenate([one.good for one in kept])
-    sha256 = np.concatenate([one.sha256 for one in kept])[good]
-    at = np.flatnonzero(good)
-    codes = np.concatenate([one.codes for one in kept])[good]
-    pictures = np.concatenate([one.pictures for one in kept])[good]
-    exact = exact_pairs(sha256)
-    skip = np.zeros(len(at), bool)
+    good = np.flatnonzero(kept.good)
+    exact = [Pair(int(good[p.first]), int(good[p.second]), True) for p in exact_pairs(kept.sha256[good])]
+    skip = ~kept.good
     skip[[pair.second for pair in exact]] = True
-    near = near_pairs(codes, pictures, skip)
+    near = near_pairs(kept.codes, kept.pictures, skip)
     starts = np.cumsum([0, *(len(part.images) for part in samples)])
     findings = []
     for pair in [*exact, *near]:
         (first_split, first), (second_split, second) = (
-            _named(samples, starts, int(at[index])) for index in (pair.first, pair.second)
+            _named(samples, starts, index) for index in (pair.first, pair.second)
         )
         crosses = first_split != second_split
         if pair.exact:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recipebox.data.findings.finding import Finding
 from recipebox.data.findings.scan import Samples, Statistics
@@ -51,26 +56,38 @@ def classes_missing(where: str, names: Sequence[str], statistics: Mapping[str, S
 def shared_labels(samples: Sequence[Samples]) -> Iterator[Finding]:
     """Two images that differ in the suffix only have one label file."""
     for part in samples:
-        seen: dict[str, str] = {}
-        for index, image in enumerate(part.images):
-            file = part.labels.file(index)
-            other = seen.setdefault(file, image)
-            if other != image:
+        hashes = _hashes(part)
+        order = np.argsort(hashes, kind="stable")
+        again = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]]) + 1
+        for before, index in zip(order[again - 1].tolist(), order[again].tolist(), strict=True):
+            file, other, image = part.labels.file(index), part.images[before], part.images[index]
+            if part.labels.file(before) == file and image != other:
                 told = f"has the same label file as {other} ({file})"
                 yield Finding("label-shared", image, told, split=part.split, image=image, other=other)
 
 
 def labels_without_image(samples: Sequence[Samples]) -> Iterator[Finding]:
     """Label files in the labels' folders that no image asks for."""
-    asked = {part.labels.file(index) for part in samples for index in range(len(part.images))}
-    folders = {file.rpartition("/")[0] for file in asked}
+    asked = np.unique(np.concatenate([np.zeros(0, np.int64), *(_hashes(part) for part in samples)]))
+    folders = {part.labels.file(index).rpartition("/")[0] for part in samples for index in range(len(part.images))}
     for folder in sorted(folders):
-        try:
-            with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if entry.name.lower().endswith(".txt"))
-        except OSError:
-            continue
-        for name in names:
-            file = f"{folder}/{name}"
-            if file not in asked and name.lower() not in NOT_LABELS:
-                yield Finding("label-without-image", file, "no image of this name")
+        for names in _text_files(folder):
+            hashes = np.fromiter((hash(f"{folder}/{name}") for name in names), np.int64, len(names))
+            at = np.minimum(np.searchsorted(asked, hashes), len(asked) - 1)
+            for index in np.flatnonzero(asked[at] != hashes).tolist():
+                if names[index].lower() not in NOT_LABELS:
+                    yield Finding("label-without-image", f"{folder}/{names[index]}", "no image of this name")
+
+
+def _text_files(folder: str) -> Iterator[list[str]]:
+    """The names of a folder's text files, some thousands at a time."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        names = (entry.name for entry in entries if entry.name.lower().endswith(".txt"))
+        while some := list(islice(names, 4096)):
+            yield some
+
+
+def _hashes(part: Samples) -> NDArray[np.int64]:
+    """A number for each image's label file: a set of the paths would be the largest thing in memory."""
+    files = (hash(part.labels.file(index)) for index in range(len(part.images)))
+    return np.fromiter(files, np.int64, len(part.images))
