@@ -156,3 +156,22 @@ def test_a_link_back_to_where_it_lies_ends(source: Path, init: Any) -> None:
     flat(source)
     (source / "again").symlink_to(source)
     assert len(init().found.items) == 6
+
+
+def test_a_kept_split_that_tears_boards_is_told(source: Path, init: Any) -> None:
+    for index in range(24):
+        side = "val" if index % 4 == 0 else "train"
+        draw(source / "images" / side / f"board{index // 4}_{index % 4}.png", seed=index)
+        write(source / "labels" / side / f"board{index // 4}_{index % 4}.txt", LINE)
+    write(source / "data.yaml", "names: [scratch]\ntrain: images/train\nval: images/val\n")
+    adopted = init()
+    assert not adopted.written
+    assert any(note.startswith("6 of 6 groups are on more than one side") for note in adopted.splits.notes)
+    anew = init(name="anew", split="70,15,15")
+    assert not any("more than one side" in note for note in anew.splits.notes)
+
+
+def test_yaml_of_something_else_does_not_stand_in_the_way(source: Path, init: Any) -> None:
+    flat(source)
+    write(source / "compose.yaml", "services: {a: b}\n")
+    assert init().found.names == ("scratch",)

@@ -95,10 +95,12 @@ def choose(facts: Facts, memory: Memory) -> dict[str, Profile]:
 
 
 def _profile(kind: str, facts: Facts, memory: Memory) -> Profile:
-    imgsz, why_imgsz = _imgsz(facts)
+    needed, why_imgsz = _imgsz(facts)
+    imgsz = needed
     if kind == "cpu" and imgsz > _SMALLEST_IMGSZ:
         imgsz = max(_SMALLEST_IMGSZ, _up(imgsz / 2))
-        why_imgsz = f"half the side is a quarter of the time{_seen(facts, imgsz, '; ')}"
+        share = round(100 * (imgsz / needed) ** 2)
+        why_imgsz = f"{share} % of the time of {needed}{_seen(facts, imgsz, '; ')}"
     batch, why_batch = _batch(kind, facts, imgsz, memory)
     train = facts.images["train"]
     fewest, most = _EPOCHS[kind]
@@ -114,13 +116,12 @@ def _profile(kind: str, facts: Facts, memory: Memory) -> Profile:
     else:
         settings |= {"optimizer": "SGD", "lr0": 0.01, "momentum": 0.937, "warmup_bias_lr": 0.1}
     settings |= {"warmup_epochs": warmup, "close_mosaic": min(10, epochs // 4)}
-    shown = "the least" if epochs == fewest else "the most" if epochs == most else f"{epochs * train} views"
+    bound = f" ({fewest} epochs at least, {most} at most)" if epochs in (fewest, most) else ""
     why = {
-        "epochs": f"{shown} for {train} training images; pcb-baseline shows {_VIEWS[kind]}",
+        "epochs": f"shows {epochs * train} images; pcb-baseline shows {_VIEWS[kind]}{bound}",
         "imgsz": why_imgsz,
         "batch": why_batch,
-        "nbs": f"{steps} optimizer steps: "
-        + ("few, so every batch makes one" if nbs == batch else "enough to gather 64"),
+        "nbs": f"{steps} optimizer steps: " + ("every batch makes one" if nbs == batch else "enough to gather 64"),
         "optimizer": "adapts within few steps" if few else "steps enough; it usually ends higher than Adam",
         "warmup_epochs": "about a tenth of the run, at most 3",
         "close_mosaic": "the last epochs see whole images, as the line will",

@@ -106,8 +106,11 @@ class _Reader:
         self.listed = 0
         self._said: Counter[str] = Counter()
         parents = self._parents(files)
+        self._parents_said: list[str] = []
         if parents:
-            self._said[f"left out as the parent of other categories, without a box: {', '.join(sorted(parents))}"] = 0
+            self._parents_said = [
+                f"left out, as it only is the parent of other categories: {', '.join(sorted(parents))}"
+            ]
         self.names = list(dict.fromkeys(name for file in files for _, name in _categories(file) if name not in parents))
 
     def _parents(self, files: list[CocoFile]) -> set[str]:
@@ -123,7 +126,7 @@ class _Reader:
 
     def notes(self) -> list[str]:
         """What was taken or left out, counted."""
-        return [f"{number} {words}" if number else words for words, number in self._said.items()]
+        return [*self._parents_said, *(f"{number} {words}" for words, number in self._said.items() if number)]
 
     def read(self, file: CocoFile) -> None:
         """Add a file's images with their boxes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
     """(width, height) as the image is shown, EXIF orientation applied; None where the header cannot be read."""
     from PIL import Image
 
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

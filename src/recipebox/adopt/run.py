@@ -23,7 +23,7 @@ from recipebox.adopt.write import write_set
 from recipebox.data.datasets import NAMES
 from recipebox.data.places import as_path, download_root, find_source
 from recipebox.errors import BadInput, storage_errors
-from recipebox.recipe.load import find_recipes, load_recipe
+from recipebox.recipe.load import find_recipes
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -77,7 +77,9 @@ def adopt_folder(path: str, wishes: Wishes) -> Adopted:
     if wishes.format is not None and wishes.format not in FORMATS:
         raise BadInput(f"--format {wishes.format}: one of {', '.join(FORMATS)}.")
     shares = parse_shares(wishes.split)
-    source = Path(os.path.abspath(as_path(path))) if path.strip() and "\0" not in path else Path(path)
+    if not path.strip():
+        raise BadInput("no folder was named: `recipebox init PATH --name line-3`.")
+    source = Path(os.path.abspath(as_path(path))) if "\0" not in path else Path(path)
     name = _name(wishes.name, source)
     recipe = _recipe_place(name)
     seen = survey(source)
@@ -85,6 +87,7 @@ def adopt_folder(path: str, wishes: Wishes) -> Adopted:
     found.names = tuple(_printable(each) for each in found.names)
     grouping = group(found.items, seen.root, wishes.group_by, folders_are_classes=wishes.whole_image_boxes)
     splits = settle(found.items, grouping.keys, shares, wishes.seed, anew=wishes.split is not None)
+    splits.notes.extend(_torn(grouping, splits))
     in_place = _stays(found, splits, wishes)
     target = in_place or _target(name, wishes.to, seen.root)
     copied = False
@@ -98,24 +101,17 @@ def adopt_folder(path: str, wishes: Wishes) -> Adopted:
             "left_out": found.left_out,
         }
         copied = write_set(target, found.items, splits.of, found.names, seen.root, copy=wishes.copy, record=record)
-    dataset = _called(target)
-    facts = look(found.items, splits.of, found.names, wishes.seed)
-    profiles = choose(facts, memory_here())
-    text = recipe_text(
-        name,
-        dataset,
-        kind=found.kind,
-        facts=facts,
-        profiles=profiles,
-        grouping=None if splits.kept else grouping,
-    )
     try:
+        dataset = _called(target)
+        facts = look(found.items, splits.of, found.names, wishes.seed)
+        profiles = choose(facts, memory_here())
+        made = None if splits.kept else grouping
+        text = recipe_text(name, dataset, kind=found.kind, facts=facts, profiles=profiles, grouping=made)
         _write_new(recipe, text)
     except BaseException:
         if in_place is None:
             shutil.rmtree(target, ignore_errors=True)
         raise
-    load_recipe(recipe)
     written = in_place is None
     return Adopted(name, seen.root, recipe, dataset, target, written, copied, found, splits, grouping, facts, profiles)
 
@@ -151,6 +147,22 @@ def _stays(found: Found, splits: Splits, wishes: Wishes) -> Path | None:
         return None
     # A recipe is UTF-8, so it cannot name a path that is not.
     return found.in_place if _printable(str(found.in_place)) == str(found.in_place) else None
+
+
+def _torn(grouping: Grouping, splits: Splits) -> list[str]:
+    """Whether a split that is kept has pictures of one board, or of one session, on several sides."""
+    if not splits.kept or grouping.by not in {"folders", "names", "regex"}:
+        return []
+    sides: dict[str, set[str]] = {}
+    for key, side in zip(grouping.keys, splits.of, strict=True):
+        sides.setdefault(key, set()).add(side)
+    torn = sum(len(each) > 1 for each in sides.values())
+    if not torn:
+        return []
+    return [
+        f"{torn} of {len(sides)} groups are on more than one side of the split that is kept ({grouping.said}): numbers "
+        "on val and test may be too good; --split 70,15,15 splits anew, by group"
+    ]
 
 
 def _target(name: str, to: str | None, source: Path) -> Path:

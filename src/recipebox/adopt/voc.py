@@ -89,7 +89,9 @@ def read_voc(survey: Survey, files: list[VocFile], seen: list[str]) -> Found:
     lists = _split_lists(survey)
     items: dict[Path, Item] = {}
     for file in files:
-        image = survey.image(file.path.stem, file.path) or survey.image(file.filename or "", file.path)
+        side = split_of(survey.inside(file.path))
+        named = (file.path.stem, file.filename or "")
+        image = next((found for each in named if (found := survey.image(each, file.path, split=side))), None)
         if image is None or image in items:
             why = "its image is not there, or there more than once" if image is None else "its image has another XML"
             said[f"annotations left out: {why}"] += 1

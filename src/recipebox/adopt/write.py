@@ -85,9 +85,11 @@ class _Placer:
                     raise
                 self.copies = True
         try:
+            if not source.is_file():
+                raise OSError(errno.EINVAL, "not a plain file")
             file = source.open("rb")
         except OSError as error:
-            raise DataError(f"{source}: cannot be read ({error.strerror}). Mend its permissions.") from None
+            raise DataError(f"{source}: cannot be read ({error.strerror}). Mend it, or take it out.") from None
         with file, place.open("xb") as out:
             shutil.copyfileobj(file, out, 1 << 20)
 

@@ -140,8 +140,14 @@ def _names_file(survey: Survey) -> Path | None:
 
 def _names(survey: Survey, names_file: Path | None, items: list[Item]) -> tuple[tuple[str, ...], list[str]]:
     numbers = Counter(box[0] for item in items for box in item.boxes)
-    if any(path.parent == survey.root and path.suffix in {".yaml", ".yml"} for path in survey.others):
-        return declared_names(survey.root), ["class names from the YAML file; its folders are not here, or have no val"]
+    described = [path for path in survey.others if path.parent == survey.root and path.suffix in {".yaml", ".yml"}]
+    if described:
+        try:
+            words = "class names from the YAML file; its folders are not here, or have no val"
+            return declared_names(survey.root), [words]
+        except DataError:  # a YAML file may be about anything, unless it is called so
+            if names_file is None or any(path.stem in {"data", "dataset"} for path in described):
+                raise
     if names_file is not None:
         try:
             text = names_file.read_text(encoding="utf-8-sig")
