@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipebox.data.detection_set import Split
 from recipebox.errors import PlanConflict
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique, smooth_targets
@@ -77,8 +80,10 @@ def technique(names: tuple[str, ...] = ("a", "b", "c"), epochs: int = 4, **setti
 
 def context(step: int, epochs: int = 4, names: tuple[str, ...] = ("a", "b", "c")) -> Any:
     numbers: dict[str, float] = {}
+    boxes = np.array([[index, 0.5, 0.5, 0.1, 0.1] for index in range(len(names))], np.float32)  # one of each class
     return SimpleNamespace(
         names=names,
+        detection_set=SimpleNamespace(train=Split((Path("board.png"),), (boxes,))),
         device=torch.device("cpu"),
         step=step,
         total_steps=10 * epochs,
