@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +70,37 @@ def command_line(tmp_path: Path) -> CommandLine:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def make() -> Any:
+    """The module tests/tiny_detector.py, which needs torch: imported by the tests that ask for it."""
+    import tiny_detector
+
+    return tiny_detector
+
+
+@pytest.fixture(scope="session")
+def tiny(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The small detector, made once for all folders that use it."""
+    return make.build_tiny(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def evaluated_run(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The small detector's run after the evaluate stage; copy it before changing it."""
+    return make.build_evaluated_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def run(evaluated_run: Any, tmp_path: Path) -> Any:
+    """A copy of the evaluated run that a test may spoil."""
+    shutil.copytree(evaluated_run.root, tmp_path / "run")
+    return type(evaluated_run)(tmp_path / "run")
+
+
+@pytest.fixture
+def one_thread(make: Any) -> Iterator[None]:
+    """Small networks on one thread; a folder asks for it in its own conftest."""
+    with make.one_thread():
+        yield

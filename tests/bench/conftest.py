@@ -1,40 +1,14 @@
-"""The small detector of tests/tiny_detector.py, made once for all folders that use it."""
+"""These tests run the small detector of tests/tiny_detector.py, on one thread."""
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recipebox.run_dir import RunDir
-
-
-@pytest.fixture(scope="session")
-def make() -> Any:
-    """The module tests/tiny_detector.py. tests/ is no package, so it is loaded by path, once."""
-    name = "recipebox_tests_tiny_detector"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "tiny_detector.py")
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="session")
-def tiny(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return make.build_tiny(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="session")
-def evaluated_run(make: Any, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    run: RunDir = make.build_evaluated_run(tmp_path_factory.getbasetemp())
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +30,5 @@ def run(exported_run: RunDir, tmp_path: Path) -> RunDir:
 
 
 @pytest.fixture(autouse=True)
-def one_thread(make: Any) -> Iterator[None]:
-    with make.one_thread():
-        yield
+def on_one_thread(one_thread: None) -> None:
+    """Threads that wait for each other cost more than they give."""

@@ -1,54 +1,14 @@
-"""The small detector of tests/tiny_detector.py, made once for all folders that use it."""
+"""These tests run the small detector of tests/tiny_detector.py, on one thread."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from recipebox.run_dir import RunDir, write_json
-
-
-@pytest.fixture(scope="session")
-def make() -> Any:
-    """The module tests/tiny_detector.py. tests/ is no package, so it is loaded by path, once."""
-    name = "recipebox_tests_tiny_detector"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "tiny_detector.py")
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="session")
-def tiny(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return make.build_tiny(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="session")
-def evaluated_run(make: Any, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    run: RunDir = make.build_evaluated_run(tmp_path_factory.getbasetemp())
-    return run
-
-
-@pytest.fixture
-def run(evaluated_run: RunDir, tmp_path: Path) -> RunDir:
-    """A copy of the evaluated run that a test may spoil."""
-    shutil.copytree(evaluated_run.root, tmp_path / "run")
-    return RunDir(tmp_path / "run")
-
-
-@pytest.fixture(autouse=True)
-def one_thread(make: Any) -> Iterator[None]:
-    with make.one_thread():
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +31,8 @@ def shipped(exported_run: RunDir, tmp_path: Path) -> RunDir:
     """A copy of the exported run that a test may spoil."""
     shutil.copytree(exported_run.root, tmp_path / "shipped")
     return RunDir(tmp_path / "shipped")
+
+
+@pytest.fixture(autouse=True)
+def on_one_thread(one_thread: None) -> None:
+    """Threads that wait for each other cost more than they give."""
