@@ -20,7 +20,7 @@ FOUNDATION = ("errors", "run_dir", "progress", "ultralytics_setup", "__init__")
 ORDER = ("recipe", "data", "techniques", "train", "evaluate", "export", "bench", "report")
 JOB = (
     *("supplies", "stages", "teachers", "endings", "listing", "adopt", "check_data", "job", "experiment", "answers"),
-    *("doctor", "checkup", "predict", "verb", "cli"),
+    *("doctor", "checkup", "predict", "verbs", "cli"),
 )
 """The top-level modules right of the stages, each may import those left of it."""
 RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerate((*ORDER, *JOB), start=1)}}
@@ -28,7 +28,7 @@ RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerat
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib"}
 LIGHT = (
     *("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", "doctor", "checkup"),
-    *("check_data", "verb", "adopt"),
+    *("check_data", "verbs", "adopt"),
     *FOUNDATION,
 )
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""

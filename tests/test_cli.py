@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recipebox import answers
-from recipebox.cli import Answer
 from recipebox.errors import BadInput, CheckFailed, TrainingFailed
+from recipebox.verbs.options import Answer
 
 if TYPE_CHECKING:
     from conftest import CommandLine
@@ -223,7 +223,7 @@ def test_json_survives_libraries_that_print() -> None:
     code = (
         "import os, sys\n"
         "from recipebox.answers import deliver\n"
-        "from recipebox.cli import Answer\n"
+        "from recipebox.verbs.options import Answer\n"
         "def verb():\n"
         "    print('a library talks')\n"
         "    os.system('echo a program talks')\n"

@@ -11,6 +11,9 @@ import typer
 
 P = ParamSpec("P")
 
+SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+"""Of every group of verbs."""
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Profile = Annotated[str | None, typer.Option(help="A profile of the recipe; default: gpu or cpu, as the machine is.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")]

@@ -1,0 +1,90 @@
+"""The verbs that take a run: its stages again, what it detects on other images, and the list of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recipebox.verbs.options import SETTINGS, Answer, Json, Run, verb
+
+app = typer.Typer(**SETTINGS)
+
+
+@app.command()
+@verb
+def evaluate(
+    run: Run,
+    dataset: Annotated[str | None, typer.Option(help="Another data set with the same classes; writes nothing.")] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Measure a run's best weights on the validation and test splits again."""
+    if dataset is None:
+        return _stage(run, "evaluate")
+    from recipebox.job import elsewhere_job
+    from recipebox.listing import accuracy_table
+
+    document = elsewhere_job(run, dataset)
+    return Answer(document, accuracy_table(document))
+
+
+@app.command()
+@verb
+def export(run: Run, as_json: Json = False) -> Answer:
+    """Export a run's best weights to ONNX again, and check the file's accuracy."""
+    return _stage(run, "export")
+
+
+@app.command()
+@verb
+def bench(run: Run, as_json: Json = False) -> Answer:
+    """Measure the speed of a run's exported file on this machine again."""
+    return _stage(run, "bench")
+
+
+@app.command()
+@verb
+def report(run: Run, as_json: Json = False) -> Answer:
+    """Write a run's report.md and report.html again from what the run folder holds."""
+    from recipebox.job import report_job
+
+    folder = report_job(run)
+    paths = {"report_md": str(folder.report_md), "report_html": str(folder.report_html)}
+    return Answer(paths, f"{folder.report_md}\n{folder.report_html}")
+
+
+@app.command()
+@verb
+def predict(
+    run: Run,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Images, folders, videos.")],
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A new folder; default: under the run.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the one that evaluation chose on val.")] = None,
+    backend: Annotated[
+        str, typer.Option(metavar="auto|onnx|torch", help="auto: the exported file where it passed its check.")
+    ] = "auto",
+    as_json: Json = False,
+) -> Answer:
+    """Draw what a run detects on images, folders or a video, and write it as JSON and YOLO labels."""
+    from recipebox.predict.job import predict_job
+
+    made = predict_job(run, images, out=out, threshold=threshold, backend=backend)
+    return Answer(made.document, made.text(), made.exit_code)
+
+
+@app.command()
+@verb
+def runs(as_json: Json = False) -> Answer:
+    """List the runs and their states, latest first."""
+    from recipebox.listing import list_runs, runs_table
+
+    rows = list_runs()
+    return Answer(rows, runs_table(rows))
+
+
+def _stage(run: str, stage: Any) -> Answer:
+    from recipebox.job import stage_job
+
+    folder, document = stage_job(run, stage)
+    return Answer(document, f"{folder.result(stage)}\n`recipebox report {folder.root}` writes the report again.")
