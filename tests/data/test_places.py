@@ -11,8 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from recipebox.data.places import cache_root, data_root, find_source, folder_writer, make_folder, weights_roots
-from recipebox.errors import StorageError
+from recipebox.data.places import (
+    cache_root,
+    data_root,
+    find_source,
+    folder_writer,
+    make_folder,
+    new_folder,
+    weights_roots,
+)
+from recipebox.errors import BadInput, StorageError
 
 
 def test_the_environment_says_where_things_are(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -67,6 +75,19 @@ def test_leftovers_of_killed_processes_are_swept_after_a_day(tmp_path: Path):
     with folder_writer(tmp_path / "set"):
         pass
     assert not old.exists() and young.exists()
+
+
+def test_a_place_of_the_users_is_never_written_over_nor_swept(tmp_path: Path):
+    old, target = tmp_path / ".theirs.part", tmp_path / "copy"
+    old.mkdir()
+    day_ago = time.time() - 25 * 3600
+    os.utime(old, (day_ago, day_ago))
+    with pytest.raises(BadInput, match="came to be while this ran"), new_folder(target) as slow:
+        (slow / "a").write_text("ours")
+        target.mkdir()
+        (target / "a").write_text("theirs")
+    assert (target / "a").read_text() == "theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".theirs.part", "copy"]
 
 
 def test_a_full_disk_leaves_nothing(small_disk: Callable[[int], Path]):

@@ -11,7 +11,7 @@ from typing import Any
 
 from recipebox.adopt.found import Item
 from recipebox.adopt.survey import telling_folders
-from recipebox.data.places import folder_writer
+from recipebox.data.places import new_folder
 from recipebox.errors import DataError
 from recipebox.progress import track
 from recipebox.run_dir import write_json, write_text
@@ -48,7 +48,7 @@ def write_set(
         StorageError: the place refuses.
     """
     placer = _Placer(copy)
-    with folder_writer(target) as folder:
+    with new_folder(target) as folder:
         taken: set[Path] = set()
         for item, side in track(list(zip(items, sides, strict=True)), "writing the set"):
             inside = item.image.relative_to(root) if item.image.is_relative_to(root) else Path(item.image.name)

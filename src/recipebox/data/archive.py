@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from recipebox.data.places import cache_root, folder_writer
 from recipebox.errors import DataError
+from recipebox.progress import say
 
 MAX_BYTES = 4 * 2**30
 """The most that may be unpacked from one archive, bytes."""
@@ -39,6 +41,24 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hex. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpacked(name: str, archive: Path, choose: Chooser) -> Path:
+    """The archive's folder in the cache, named by its content and unpacked where it is not there yet.
+
+    Raises:
+        DataError: as unpack, or the archive cannot be read.
+        StorageError: the cache refuses.
+    """
+    try:
+        target = cache_root() / f"{name}-{file_sha256(archive)[:12]}"
+    except OSError as error:
+        raise DataError(f"{archive}: {error.strerror}. Mend its permissions, or copy it again.") from None
+    if not target.is_dir():
+        say(f"unpacking {archive} to {target}")
+        with folder_writer(target) as folder:
+            unpack(archive, folder, choose)
+    return target
 
 
 def unpack(archive: Path, target: Path, choose: Chooser) -> int:

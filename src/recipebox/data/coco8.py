@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from recipebox.data.archive import file_sha256, unpack
-from recipebox.data.places import cache_root, download_root, folder_writer
+from recipebox.data.archive import unpacked
+from recipebox.data.places import download_root
 from recipebox.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def load(source: Path | None, *, allow_fetch: bool = True) -> DetectionSet:
     from recipebox.data import yolo_folder
 
     source = source or _fetch(allow_fetch)
-    root = source if source.is_dir() else _unpacked(source)
+    root = source if source.is_dir() else unpacked("coco8", source, _wanted)
     found = {split: len(list((root / "images" / split).glob("*.jpg"))) for split in ("train", "val")}
     if found != {"train": 4, "val": 4}:
         raise DataError(
@@ -57,17 +57,6 @@ def _fetch(allow_fetch: bool) -> Path:
     if not allow_fetch:
         raise DataError(f"coco8: not found in $RECIPEBOX_DATA or {out.parent}. Place {ADDRESS} as {out}.")
     return download(ADDRESS, out, None, "coco8")
-
-
-def _unpacked(archive: Path) -> Path:
-    try:
-        target = cache_root() / f"coco8-{file_sha256(archive)[:12]}"
-    except OSError as error:
-        raise DataError(f"{archive}: {error.strerror}. Mend its permissions, or copy it again.") from None
-    if not target.is_dir():
-        with folder_writer(target) as folder:
-            unpack(archive, folder, _wanted)
-    return target
 
 
 def _wanted(path: PurePosixPath) -> PurePosixPath | None:

@@ -184,16 +184,9 @@ def _load(name: str, source: Path | None, seed: int, allow_fetch: bool, leave_ou
 
 
 def _unpacked(name: str, archive: Path) -> Path:
-    from recipebox.data.archive import file_sha256, unpack
-    from recipebox.data.places import folder_writer
+    from recipebox.data.archive import unpacked
 
-    try:
-        target = cache_root() / f"{name}-{file_sha256(archive)[:12]}"
-    except OSError as error:
-        raise DataError(f"{archive}: {error.strerror}. Mend its permissions, or copy it again.") from None
-    if not target.is_dir():
-        with folder_writer(target) as folder:
-            unpack(archive, folder, lambda path: path)
+    target = unpacked(name, archive, lambda path: path)
     inside = [entry for entry in target.iterdir() if not entry.name.startswith(".")]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name != "images" else target
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from recipebox.data.archive import file_sha256, unpack
-from recipebox.data.places import cache_root, download_root, folder_writer
+from recipebox.data.archive import unpacked
+from recipebox.data.places import download_root
 from recipebox.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load(source: Path | None, *, allow_fetch: bool = True) -> DetectionSet:
 
     fetched = source is None
     source = source or _fetch(allow_fetch)
-    root = _pcb_data(source if source.is_dir() else _unpacked(source))
+    root = _pcb_data(source if source.is_dir() else unpacked("deeppcb", source, _wanted))
     trainval, test = (_boards(root, name, source) for name in _LISTS)
     notes = []
     digest = content_sha256(trainval, test)
@@ -99,24 +99,6 @@ def _fetch(allow_fetch: bool) -> Path:
         )
     # GitHub packs the archive anew when it likes: its bytes have no hash to check, so the content is checked.
     return download(ADDRESS, out, None, "deeppcb")
-
-
-def _unpacked(archive: Path) -> Path:
-    target = cache_root() / f"deeppcb-{_archive_digest(archive)}"
-    if not target.is_dir():
-        from recipebox.progress import say
-
-        say(f"unpacking {archive} to {target}")
-        with folder_writer(target) as folder:
-            unpack(archive, folder, _wanted)
-    return target
-
-
-def _archive_digest(archive: Path) -> str:
-    try:
-        return file_sha256(archive)[:12]
-    except OSError as error:
-        raise DataError(f"{archive}: {error.strerror}. Mend its permissions, or copy it again.") from None
 
 
 def _wanted(path: PurePosixPath) -> PurePosixPath | None:

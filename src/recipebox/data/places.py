@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from recipebox.errors import StorageError, storage_errors
+from recipebox.errors import BadInput, StorageError, storage_errors
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 """What a data set may be packed as."""
@@ -86,7 +85,7 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def folder_writer(target: Path) -> Iterator[Path]:
-    """Fill a temporary folder beside `target` and rename it to `target` when the block ends without an error.
+    """Fill a temporary folder beside `target`, in the cache; it becomes `target` when the block ends without an error.
 
     `target` is whole or absent, never half. Where another process was quicker, its folder stays: both were made from
     the same content, which is what the name of a prepared folder says.
@@ -94,24 +93,51 @@ def folder_writer(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or not writable; nothing is left behind.
     """
-    parent = make_folder(target.parent)
-    sweep_stale(parent)
-    temporary = parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    sweep_stale(make_folder(target.parent))
+    with _filled(target) as temporary:
+        yield temporary
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """The same at a place of the user's choice, where nothing else is ever touched.
+
+    Raises:
+        StorageError: as folder_writer.
+        BadInput: something came to stand there meanwhile; nothing is left behind.
+    """
+    make_folder(target.parent)
+    with _filled(target) as temporary:
+        yield temporary
+        try:
+            os.rename(temporary, target)
+        except OSError as error:
+            if not os.path.lexists(target):
+                raise
+            raise BadInput(
+                f"{target}: came to be while this ran ({error.strerror}), and nothing is overwritten. "
+                "Run the same command again with another place."
+            ) from None
+
+
+@contextmanager
+def _filled(target: Path) -> Iterator[Path]:
+    temporary = target.parent / f".{target.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.part"
     with storage_errors(target):
         try:
             temporary.mkdir()
             yield temporary
-            try:
-                os.rename(temporary, target)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep_stale(parent: Path) -> None:
-    """Remove what killed processes left half made more than a day ago."""
+    """Remove what killed processes left half made in a folder of ours more than a day ago."""
     with suppress(OSError):
         for leftover in parent.glob(".*.part"):
             if time.time() - leftover.lstat().st_mtime > _STALE_SECONDS:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from recipebox.data.letterbox import letterbox, to_input
+from recipebox.data.places import new_folder
 from recipebox.endings import signals_interrupt
 from recipebox.errors import BadInput, CheckFailed, DataError, RunError
 from recipebox.evaluate.detector import Detector
 from recipebox.predict.draw import Detections, Image, draw, one_line
 from recipebox.predict.frames import DrawnVideo, Frames
 from recipebox.predict.inputs import Source, find_inputs, whole_image
-from recipebox.predict.output import new_folder, output_folder, rows_of, write_label, write_picture, yolo_lines
+from recipebox.predict.output import output_folder, rows_of, write_label, write_picture, yolo_lines
 from recipebox.predict.sheet import TILES, Spaced, contact_sheet
 from recipebox.progress import Progress, say
 from recipebox.run_dir import RunDir, find_run, write_json

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,32 +34,6 @@ def output_folder(run: RunDir, given: Path | None) -> Path:
     if given.is_symlink() or (os.path.lexists(given) and not (given.is_dir() and not os.listdir(given))):
         raise BadInput(f"{given}: is there already, and nothing is overwritten. Name a new folder with --out.")
     return given.absolute()
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """Fill a temporary folder beside `target`; it becomes `target` when the block ends without an error.
-
-    Raises:
-        StorageError: the place is full, read-only or not permitted, or something came to stand there meanwhile.
-    """
-    temporary = target.parent / f".{target.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.mkdir()
-            yield temporary
-            try:
-                os.rename(temporary, target)
-            except OSError as error:
-                if not os.path.lexists(target):
-                    raise
-                raise BadInput(
-                    f"{target}: came to be while this ran ({error.strerror}), and nothing is overwritten. "
-                    "Run the same command again with another --out."
-                ) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def rows_of(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -62,13 +62,13 @@ def write_fixed(report: SetReport, target: Path) -> list[Change]:
         DataError: the target is there already or lies in the set, or the set is no folder in YOLO layout.
         StorageError: the copy cannot be written.
     """
-    from recipebox.data.places import folder_writer
+    from recipebox.data.places import new_folder
     from recipebox.run_dir import write_text
 
     _refuse(report, target)
     plan = _plan(report)
     changes: list[Change] = []
-    with folder_writer(target) as folder:
+    with new_folder(target) as folder:
         for part in report.samples:
             names: set[str] = set()
             for kind in ("images", "labels"):
