@@ -8,6 +8,10 @@ optimizer, average, `on_step`. All arms run in one process. What SWA does at an 
 
 from __future__ import annotations
 
+import recipebox  # noqa: F401 - says how threads wait, which they ask once, when torch comes
+
+# isort: split
+
 import argparse
 import math
 import time
@@ -16,20 +20,17 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from distillation_step import batch, detector
 from paired import finish, ratio, rounds
+from steps import batch, detector, stepping
 
 from recipebox.recipe.technique_sections import Clipping, Ema, Swa
 from recipebox.techniques.base import Technique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.swa import SwaTechnique
-from recipebox.ultralytics_setup import import_ultralytics
 
-import_ultralytics()
-
-from ultralytics.cfg import get_cfg  # noqa: E402
-from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
+from ultralytics.cfg import get_cfg  # isort: skip - after steps, which silences it
+from ultralytics.utils.torch_utils import ModelEMA  # isort: skip
 
 
 class Context:
@@ -50,25 +51,19 @@ class Context:
             yield self.images["img"]
 
 
-def stepping(context: Any, techniques: list[Technique]) -> Callable[[], None]:
-    model = context.model
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
+def with_levers(context: Context, techniques: list[Technique]) -> Callable[[], None]:
     for technique in techniques:
-        technique.on_setup(context)
-    model.train()
+        technique.on_setup(context)  # type: ignore[arg-type]
 
-    def step() -> None:
-        loss, _ = model(dict(context.images))
-        loss.sum().backward()
+    def clip(model: Any) -> None:
         largest = math.inf if context.clip_norm is None else context.clip_norm
         context.gradient_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=largest))
-        optimizer.step()
-        optimizer.zero_grad()
-        context.ema.update(model)
-        for technique in techniques:
-            technique.on_step(context)
 
-    return step
+    def after() -> None:
+        for technique in techniques:
+            technique.on_step(context)  # type: ignore[arg-type]
+
+    return stepping(context.model, context.images, average=context.ema, clip=clip, after=after)
 
 
 def main() -> None:
@@ -89,7 +84,7 @@ def main() -> None:
         "clipping": [ClippingTechnique(Clipping(max_norm=1.0))],
     }
     contexts = {name: Context(deepcopy(student), images) for name in levers}
-    arms = {name: stepping(contexts[name], techniques) for name, techniques in levers.items()}
+    arms = {name: with_levers(contexts[name], techniques) for name, techniques in levers.items()}
     for step in arms.values():
         step()
     seconds = rounds(arms, options.rounds, time.process_time if options.cpu_time else time.perf_counter)

@@ -8,6 +8,10 @@ Sampling is compared with a step that draws its batch too: images are decoded on
 
 from __future__ import annotations
 
+import recipebox  # noqa: F401 - says how threads wait, which they ask once, when torch comes
+
+# isort: split
+
 import argparse
 import itertools
 import tempfile
@@ -20,8 +24,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from distillation_step import batch, detector, stepping
 from paired import finish, ratio, rounds
+from steps import batch, detector, stepping
 
 from recipebox.data.detection_set import Split
 from recipebox.data.views import TrainingViews, ViewLoader
@@ -50,13 +54,7 @@ def with_lever(model: Any, technique: Technique, images: dict[str, torch.Tensor]
     )
     technique.on_setup(context)
     ours.criterion = technique.wrap_criterion(ours.init_criterion())
-    step = stepping(ours, images)
-
-    def whole() -> None:
-        step()
-        technique.on_step(context)
-
-    return whole
+    return stepping(ours, images, after=lambda: technique.on_step(context))
 
 
 def drawing(model: Any, split: Split, args: Any, technique: SamplingTechnique | None) -> Any:
@@ -68,7 +66,6 @@ def drawing(model: Any, split: Split, args: Any, technique: SamplingTechnique | 
         technique.on_views(views)
     loader = ViewLoader(views, batch=args.batch, workers=0, seed=0, pin_memory=False)
     current: dict[str, torch.Tensor] = {}
-    step = stepping(ours, current)
 
     def batches() -> Iterator[dict[str, Any]]:
         for epoch in itertools.count():
@@ -77,14 +74,13 @@ def drawing(model: Any, split: Split, args: Any, technique: SamplingTechnique | 
 
     source = batches()
 
-    def whole() -> None:
+    def draw() -> None:
         drawn = next(source)
         current.update({key: drawn[key] for key in ("batch_idx", "cls", "bboxes")}, img=drawn["img"].float() / 255)
         if technique is not None:
             technique.on_batch(drawn)
-        step()
 
-    return whole
+    return stepping(ours, current, before=draw)
 
 
 def draw_images(folder: Path, count: int, imgsz: int) -> Split:

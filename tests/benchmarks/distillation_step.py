@@ -9,66 +9,26 @@ does not depend on them. All arms run in one process, each with its own copy of 
 
 from __future__ import annotations
 
+import recipebox  # noqa: F401 - says how threads wait, which they ask once, when torch comes
+
+# isort: split
+
 import argparse
 import time
-from collections.abc import Callable
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from paired import finish, ratio, rounds
+from steps import batch, detector, stepping
 
 from recipebox.recipe.technique_sections import Distillation
 from recipebox.techniques.distillation.teacher import Teacher
 from recipebox.techniques.distillation.technique import DistillationTechnique
-from recipebox.ultralytics_setup import import_ultralytics
 
-import_ultralytics()
-
-from ultralytics.cfg import get_cfg  # noqa: E402
-from ultralytics.nn.distill_model import DistillationModel  # noqa: E402
-from ultralytics.nn.tasks import DetectionModel  # noqa: E402
-from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
-
-
-def detector(name: str, args: Any) -> Any:
-    torch.manual_seed(0)
-    model = DetectionModel(f"{name}.yaml", nc=6, verbose=False)
-    model.names = dict(enumerate("abcdef"))
-    model.args = args
-    return model
-
-
-def batch(size: int, imgsz: int) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    boxes = 10
-    return {
-        "img": torch.rand(size, 3, imgsz, imgsz, generator=generator),
-        "batch_idx": torch.arange(size).repeat_interleave(boxes).float(),
-        "cls": torch.randint(0, 6, (size * boxes, 1), generator=generator).float(),
-        "bboxes": torch.rand(size * boxes, 4, generator=generator) * 0.1 + torch.tensor([0.4, 0.4, 0.05, 0.05]),
-    }
-
-
-def stepping(model: Any, images: dict[str, torch.Tensor], before: Callable[[], Any] | None = None) -> Any:
-    """One training step: forward, loss, backward, clip, optimizer, average."""
-    student = getattr(model, "student_model", model)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
-    average = ModelEMA(student)
-    model.train()
-
-    def step() -> None:
-        if before is not None:
-            before()
-        loss, _ = model(dict(images))
-        loss.sum().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=10.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        average.update(student)
-
-    return step
+from ultralytics.cfg import get_cfg  # isort: skip - after steps, which silences it
+from ultralytics.nn.distill_model import DistillationModel  # isort: skip
 
 
 def main() -> None:
@@ -106,10 +66,10 @@ def main() -> None:
 
     native = DistillationModel(teacher_model=deepcopy(teacher), student_model=deepcopy(student))
     arms = {
-        "recipebox": stepping(ours, images, lambda: technique.on_batch(images)),
+        "recipebox": stepping(ours, images, before=lambda: technique.on_batch(images)),
         "ultralytics": stepping(native, images),
-        "floor": stepping(deepcopy(student), images, stock_teacher),
-        "floor_folded": stepping(deepcopy(student), images, lambda: folded(images["img"])),
+        "floor": stepping(deepcopy(student), images, before=stock_teacher),
+        "floor_folded": stepping(deepcopy(student), images, before=lambda: folded(images["img"])),
         "vanilla": stepping(deepcopy(student), images),
     }
     for step in arms.values():

@@ -9,6 +9,10 @@ same at --small px, for what a stage of that size saves; views_ms are the views 
 
 from __future__ import annotations
 
+import recipebox  # noqa: F401 - says how threads wait, which they ask once, when torch comes
+
+# isort: split
+
 import argparse
 import tempfile
 from collections.abc import Callable

@@ -9,6 +9,10 @@ there are cores; so that this does not decide the comparison, it is also timed w
 
 from __future__ import annotations
 
+import recipebox  # noqa: F401 - says how threads wait, which they ask once, when torch comes
+
+# isort: split
+
 import argparse
 import shutil
 import tempfile
