@@ -86,7 +86,7 @@ def is_done(run: RunDir, stage: Stage) -> bool:
     if stage == "export":
         return best is not None and result.get("weights_sha256") == best and result.get("passed") is True
     exported = _content(run, "export").get("sha256")
-    return exported is not None and result.get("sha256") == exported
+    return exported is not None and result.get("sha256") == exported and result.get("passed") is not False
 
 
 def write_report(run: RunDir, supplies: Supplies, plan: Plan | None, *, teachers: Sequence[RunDir] = ()) -> None:

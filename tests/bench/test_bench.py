@@ -2,77 +2,96 @@
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from timed_doubles import Slow
 
-from recipebox.bench.local import STAGES, Timings, decode, run_once, time_pipeline
-from recipebox.bench.machine_state import cpu_model, machine_state, usable_cpus
+from recipebox.bench import machine_state as machine
+from recipebox.bench.machine_state import cpu_model, machine_after, machine_state, usable_cpus
+from recipebox.bench.measure import END_TO_END, ROUND, Decoded, Timings, decode, run_once, run_overlapped, time_pipeline
+from recipebox.bench.pipeline import STEPS, HostPipeline
 from recipebox.bench.run import bench
 from recipebox.data.letterbox import read_image
-from recipebox.errors import CheckFailed, DataError, RunError
-from recipebox.run_dir import RunDir
+from recipebox.errors import CheckFailed, DataError, RunError, WeightsError
+from recipebox.run_dir import RunDir, write_json
 
 
-class Slow:
-    """Takes its time and finds one box of 16 px in the middle of a canvas of 64 px."""
-
-    names, imgsz, sha256, precision = ("a",), 64, "0" * 64, "fp32"
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds, self.seen = seconds, []  # type: ignore[var-annotated]
-
-    def __call__(self, images: Any) -> Any:
-        self.seen.append(images)
-        time.sleep(self.seconds)
-        raw = np.zeros((1, 5, 84), np.float32)
-        raw[0, :, 0] = [32, 32, 16, 16, 0.9]
-        return raw
+def in_files(folder: Path, values: tuple[int, ...]) -> Decoded:
+    images, paths = [], []
+    for value in values:
+        images.append(np.full((64, 64, 3), value, np.uint8))
+        paths.append(folder / f"{value}.png")
+        cv2.imwrite(str(paths[-1]), images[-1])
+    return Decoded(tuple(paths), tuple(images), tuple(0.001 for _ in values))
 
 
-def test_one_run_is_the_pipeline_that_ships() -> None:
-    detector, timings = Slow(0.02), Timings()
-    image = np.full((64, 128, 3), 200, np.uint8)
-    found = run_once(detector, image, 0.5, timings)
-    assert detector.seen[0].shape == (1, 3, 64, 64) and detector.seen[0].dtype == np.float32
-    # 128x64 on a canvas of 64 is scaled by a half and moved down by 16
-    np.testing.assert_allclose(found[0], [48, 16, 80, 48, 0.9, 0], atol=1e-4)
-    seconds = {stage: timings.stages[stage][0] for stage in STAGES}
+def test_steps_add_up_to_the_whole() -> None:
+    timings = Timings()
+    found = run_once(HostPipeline(Slow(0.02), conf=0.5), np.full((64, 128, 3), 200, np.uint8), timings)
+    assert len(found) == 1 and timings.found == 1
+    seconds = {step: values[0] for step, values in timings.steps.items()}
     assert seconds["inference"] >= 0.02
-    parts = seconds["preprocess"] + seconds["inference"] + seconds["postprocess"]
-    assert parts <= seconds["end_to_end"] <= parts + 0.005
+    parts = sum(seconds[step] for step in STEPS)
+    assert parts <= seconds[END_TO_END] <= parts + 0.005
 
 
-def test_pipeline_warms_up_first_and_goes_round() -> None:
-    images = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
-    detector = Slow(0.003)
-    timings, warmup, _ = time_pipeline(detector, images, conf=0.5, runs=5)
-    assert timings.runs == 5 and warmup >= 10
-    assert len(detector.seen) == 5 + warmup
-    assert [float(image.max()) > 0.5 for image in detector.seen[warmup:]] == [False, True, False, True, False]
-    assert timings.wall >= sum(timings.stages["end_to_end"])
-    assert timings.found == 5
+def test_overlapped_timings_add_up_to_the_wall() -> None:
+    import time
+
+    image = np.zeros((64, 64, 3), np.uint8)
+    began = time.perf_counter()
+    seconds = run_overlapped(HostPipeline(Slow(0.005), conf=0.5), [lambda: image] * 12)
+    wall = time.perf_counter() - began
+    assert len(seconds) == 12 and min(seconds) >= 0
+    assert 0.05 <= sum(seconds) <= wall
+
+
+def test_pipeline_warms_up_first_and_goes_round(tmp_path: Path) -> None:
+    backend = Slow(0.001)
+    timings, warmup = time_pipeline(HostPipeline(backend, conf=0.5), in_files(tmp_path, (10, 200)), runs=ROUND + 5)
+    assert timings.runs == ROUND + 5 and warmup.runs >= 10
+    assert all(len(lane) == ROUND + 5 for lane in timings.lanes.values())
+    assert len(backend.seen) == warmup.runs + 3 * (ROUND + 5)
+    bright = [float(inputs.max()) > 0.5 for inputs in backend.seen[warmup.runs :]]
+    assert bright[:4] == [False, True, False, True] == bright[ROUND : ROUND + 4]
+    assert timings.found == ROUND + 5
 
 
 def test_bench_times_the_exported_file(make: Any, run: RunDir, tiny: Any) -> None:
     document = bench(run, make.tiny_settings(), tiny.data, threads=1)
     assert document == run.read_result("bench")
+    assert document["schema"] == 2 and document["file"] == "weights/best.onnx"
     assert document["sha256"] == run.read_result("export")["sha256"]
     assert (document["images"], document["runs"], document["machine"]["threads"]) == (8, 12, 1)
-    low, high = document["fps_interval"]
-    assert low <= high and low * 0.8 <= document["fps"] <= high * 1.2
-    assert document["fps"] == pytest.approx(1000 / document["latency_ms"]["end_to_end"]["mean"], rel=0.05)
-    for stage in STAGES:
-        values = document["latency_ms"][stage]
+    for way in ("one_by_one", "overlapped", "overlapped_with_decoding"):
+        fps, (low, high) = document["throughput"][way]["fps"], document["throughput"][way]["interval"]
+        assert low <= high and low * 0.8 <= fps <= high * 1.2
+    assert document["fps"] == document["throughput"]["overlapped"]["fps"]
+    assert document["throughput"]["one_by_one"]["fps"] == pytest.approx(
+        1000 / document["latency_ms"]["end_to_end"]["mean"]
+    )
+    for step in (*STEPS, END_TO_END):
+        values = document["latency_ms"][step]
         assert 0 < values["p50"] <= values["p95"] <= values["p99"] <= values["max"]
+        assert values["jitter"] >= 0 and values["interval"]["p50"][0] <= values["p50"] <= values["interval"]["p50"][1]
     assert document["machine"]["versions"]["onnxruntime"]
+    assert "passed" not in document
+
+
+def test_pytorch_is_timed_beside_and_does_not_replace_the_exported_file(make: Any, run: RunDir, tiny: Any) -> None:
+    settings = make.tiny_settings(bench={"images": 3, "min_fps": 1e9})
+    document = bench(run, settings, tiny.data, backend="pytorch-cpu", threads=1)
+    assert document["file"] == "weights/best.pt" and document["sha256"] == tiny.sha256
+    assert not run.result("bench").exists() and (run.root / "bench-pytorch-cpu.json").is_file()
 
 
 def test_a_file_that_was_changed_after_the_check_is_not_timed(make: Any, run: RunDir, tiny: Any) -> None:
-    run.onnx.write_bytes(run.onnx.read_bytes() + b"\x00\x00"[:0] + b"\xa2\x06\x00")  # an unknown, empty field
-    with pytest.raises(RunError, match="not the file whose accuracy was checked"):
+    run.onnx.write_bytes(run.onnx.read_bytes() + b"\xa2\x06\x00")  # an unknown, empty field
+    with pytest.raises(WeightsError, match="not the file whose accuracy was checked"):
         bench(run, make.tiny_settings(), tiny.data)
     assert not run.result("bench").exists()
 
@@ -80,7 +99,9 @@ def test_a_file_that_was_changed_after_the_check_is_not_timed(make: Any, run: Ru
 def test_too_slow_fails_after_the_result_is_written(make: Any, run: RunDir, tiny: Any) -> None:
     with pytest.raises(CheckFailed, match=r"bench\.min_fps asks for 1e\+09"):
         bench(run, make.tiny_settings(bench={"images": 3, "min_fps": 1e9}), tiny.data)
-    assert run.read_result("bench")["runs"] == 3
+    document = run.read_result("bench")
+    assert document["runs"] == 3 and document["passed"] is False and document["min_fps"] == 1e9
+    assert bench(run, make.tiny_settings(bench={"images": 3, "min_fps": 0.1}), tiny.data)["passed"] is True
 
 
 def test_stages_that_are_missing_are_named(make: Any, run: RunDir, tiny: Any) -> None:
@@ -89,11 +110,19 @@ def test_stages_that_are_missing_are_named(make: Any, run: RunDir, tiny: Any) ->
         bench(run, make.tiny_settings(), tiny.data)
 
 
+@pytest.mark.parametrize("name", ["../../outside.onnx", "/etc/passwd", 7, None])
+def test_an_export_that_names_a_file_elsewhere_is_refused(make: Any, run: RunDir, tiny: Any, name: Any) -> None:
+    write_json(run.result("export"), run.read_result("export") | {"file": name})
+    with pytest.raises(RunError, match=r"export\.json"):
+        bench(run, make.tiny_settings(), tiny.data)
+
+
 def test_decoding_spreads_over_the_split(tiny: Any) -> None:
     paths = tiny.data.test.images
-    images, seconds = decode(paths, 3)
-    assert len(images) == len(seconds) == 3
-    np.testing.assert_array_equal(images[-1], read_image(paths[-1]))
+    decoded = decode(paths, 3)
+    assert len(decoded.images) == len(decoded.seconds) == 3
+    assert (decoded.paths[0], decoded.paths[-1]) == (paths[0], paths[-1])
+    np.testing.assert_array_equal(decoded.images[-1], read_image(paths[-1]))
     with pytest.raises(DataError, match="test split is empty"):
         decode((), 3)
 
@@ -103,3 +132,16 @@ def test_machine_state_is_about_this_machine() -> None:
     assert state["threads"] == 3 and state["cores"] == usable_cpus() >= 1
     assert state["cpu"] == cpu_model() != ""
     assert state["os"]
+    after = machine_after(state)
+    assert after["load_after"] >= 0 and after["load_before"] == state["load_before"]
+
+
+def test_clocks_are_read_where_the_kernel_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for core, clock in enumerate((2201000, 1500000)):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_cur_freq").write_text(f"{clock}\n")
+        (folder / "scaling_governor").write_text("schedutil\n")
+    monkeypatch.setattr(machine, "CPUS", tmp_path)
+    state = machine_state(1)
+    assert state["clocks_mhz"] == [2201, 1500] and state["governor"] == ["schedutil"]

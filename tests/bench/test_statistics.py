@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipebox.bench.statistics import is_stable, latency_summary, throughput_interval
+from recipebox.bench.statistics import is_stable, latency_summary, ratio_interval, throughput_interval
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -26,6 +27,45 @@ def test_summary_equals_its_definition_in_milliseconds(seconds: list[float]) -> 
     for key, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)):
         assert summary[key] == pytest.approx(1000 * percentile(seconds, share))
     assert summary["mean"] == pytest.approx(1000 * sum(seconds) / len(seconds))
+
+    if len(seconds) > 1:
+        steps = [abs(after - before) for before, after in pairwise(seconds)]
+        assert summary["jitter"] == pytest.approx(1000 * sum(steps) / len(steps))
+    else:
+        assert "jitter" not in summary
+    for key in ("p50", "p95", "p99", "mean"):
+        low, high = summary["interval"][key]
+        assert 1000 * min(seconds) <= low * 1.0001 and low <= high <= 1000.1 * max(seconds)
+
+
+def test_intervals_of_percentiles_cover_the_truth_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(5)
+    truth = float(np.median(rng.gamma(9, 1.0, 200_000)))
+    hits = 0
+    for _ in range(60):
+        low, high = latency_summary(rng.gamma(9, 0.001, 100))["interval"]["p50"]
+        hits += low <= truth <= high
+    assert 0.85 <= hits / 60 <= 1.0
+
+
+def test_a_ratio_of_timings_taken_in_turn_is_not_widened_by_what_slows_both() -> None:
+    rng = np.random.default_rng(6)
+    spells = np.repeat(rng.uniform(1, 3, 30), 10)
+    below = spells * rng.normal(0.010, 0.0001, 300)
+    above = spells * rng.normal(0.011, 0.0001, 300)
+    median = lambda values: np.median(values, axis=-1)  # noqa: E731
+    ratio, low, high = ratio_interval(above, below, median)
+    assert ratio == pytest.approx(np.median(above) / np.median(below))
+    assert 1.0 < low <= 1.1 <= high < 1.2
+    same, low, high = ratio_interval(below, below, median)
+    assert same == low == high == 1.0
+    with pytest.raises(ValueError, match="equally many"):
+        ratio_interval(above, below[:-1], median)
+
+
+def test_no_timing_is_clipped_away() -> None:
+    summary = latency_summary([0.01] * 99 + [5.0])
+    assert summary["max"] == 5000.0 and summary["mean"] == pytest.approx(59.9)
 
 
 @pytest.mark.parametrize("bad", [[], [0.0], [-1.0, 1.0], [math.nan], [math.inf]])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipebox.data.letterbox import Placement, letterbox, read_image, to_input
+from recipebox.data.letterbox import Placement, Preparer, letterbox, read_image, to_input
 from recipebox.errors import DataError
 
 cv2 = pytest.importorskip("cv2")
@@ -69,6 +69,27 @@ def test_to_input_is_rgb_planes_between_0_and_1():
     assert planes.shape == (3, 64, 64) and planes.dtype == np.float32 and planes.flags["C_CONTIGUOUS"]
     np.testing.assert_array_equal(planes[0], canvas[..., 2].astype(np.float32) / 255)
     np.testing.assert_array_equal(planes[2], canvas[..., 0].astype(np.float32) / 255)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), min_size=1, max_size=5),
+    imgsz=st.sampled_from([32, 96, 320]),
+    reuse=st.booleans(),
+)
+def test_preparer_has_the_bits_of_letterbox_and_to_input(shapes, imgsz, reuse):
+    preparer, out = Preparer(imgsz), np.full((1, 3, imgsz, imgsz), np.nan, np.float32)
+    for seed, (height, width) in enumerate([*shapes, shapes[0], (imgsz, imgsz), (imgsz, max(1, imgsz // 2))]):
+        image = _image(height, width, seed)
+        before = image.copy()
+        inputs, place = preparer(image, out if reuse else None)
+        canvas, expected_place = letterbox(image, imgsz)
+        assert place == expected_place and inputs.shape == (1, 3, imgsz, imgsz)
+        assert inputs.flags["C_CONTIGUOUS"] and (inputs is out) == reuse
+        # Written out, not by to_input: the division that training and Ultralytics do.
+        expected = np.ascontiguousarray(canvas[..., ::-1].transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
+        assert np.array_equal(inputs[0], expected)
+        assert np.array_equal(image, before)
 
 
 def test_to_input_has_the_bits_of_a_torch_division():

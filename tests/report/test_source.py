@@ -58,7 +58,7 @@ def test_a_missing_stage_names_the_command_that_makes_it(run: RunDir) -> None:
         (b"[1]", "not a JSON object"),
         (b"\xff\xfe", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
-        (b'{"schema": 2}', "schema 2"),
+        (b'{"schema": 3}', "schema 3, this version reads 2"),
         (b"{}", "no schema number"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from recipebox import __version__
 
 _PACKAGES = ("onnxruntime", "numpy", "opencv-python", "opencv-python-headless", "torch", "torchvision", "ultralytics")
+
+CPUS = Path("/sys/devices/system/cpu")
 
 
 def machine_state(threads: int) -> dict[str, Any]:
@@ -23,9 +26,46 @@ def machine_state(threads: int) -> dict[str, Any]:
     state: dict[str, Any] = {"cpu": cpu_model(), "cores": usable_cpus(), "threads": threads}
     if hasattr(os, "getloadavg"):
         state["load_before"] = round(os.getloadavg()[0], 2)
+    state |= _clocks()
     state["os"] = _os_name()
     state["versions"] = {"recipebox": __version__, "python": platform.python_version()} | _versions()
     return state
+
+
+def machine_after(before: dict[str, Any]) -> dict[str, Any]:
+    """`before` with what the machine looks like now that the bench is over: load_after, and clocks where known."""
+    after = dict(before)
+    if hasattr(os, "getloadavg"):
+        after["load_after"] = round(os.getloadavg()[0], 2)
+    clocks = _clocks().get("clocks_mhz")
+    return after | ({"clocks_mhz_after": clocks} if clocks else {})
+
+
+def _clocks() -> dict[str, Any]:
+    """clocks_mhz (of every core) and governor, as far as the kernel tells; in a virtual machine often nothing."""
+    found: dict[str, Any] = {}
+    cores = sorted(CPUS.glob("cpu[0-9]*/cpufreq"))
+    clocks = [_number(core / "scaling_cur_freq") for core in cores]
+    if clocks and all(clock is not None for clock in clocks):
+        found["clocks_mhz"] = [round((clock or 0.0) / 1000) for clock in clocks]
+    else:
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+            shown = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
+        except (OSError, ValueError):
+            shown = []
+        if shown:
+            found["clocks_mhz"] = [round(clock) for clock in shown]
+    with suppress(OSError, ValueError):
+        found["governor"] = sorted({(core / "scaling_governor").read_text(encoding="ascii").strip() for core in cores})
+    return {key: value for key, value in found.items() if value}
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def usable_cpus() -> int:

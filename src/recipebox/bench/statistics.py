@@ -1,42 +1,61 @@
-"""Percentiles and intervals of timings. numpy only."""
+"""Percentiles, jitter and intervals of timings. numpy only.
+
+Intervals are percentile bootstraps over circular blocks (Politis and Romano, 1992): timings of one machine come in
+spells, so neighbours are drawn together. Drawing single values would claim intervals too narrow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.float64]
+Timings = Sequence[float] | Array
 
-def latency_summary(seconds: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
-    """p50, p95, p99, max and mean in milliseconds; percentiles interpolate linearly between measured values.
+CONFIDENCE, RESAMPLES = 0.95, 2000
+POINTS = (50, 95, 99)
+_AT_ONCE = 2_000_000
+"""Values of resamples held in memory at a time."""
+
+
+def latency_summary(seconds: Timings) -> dict[str, Any]:
+    """p50, p95, p99, max, mean and jitter in milliseconds, and 95 % intervals of the percentiles and the mean.
+
+    Percentiles interpolate linearly between measured values, and every value counts. Jitter is the mean absolute
+    difference between one timing and the next (absent for a single timing).
 
     Raises:
         ValueError: there are no timings, or one is negative or not finite.
     """
     ms = _checked(seconds) * 1000.0
-    p50, p95, p99 = np.percentile(ms, [50, 95, 99])
-    return {
-        "p50": float(p50),
-        "p95": float(p95),
-        "p99": float(p99),
-        "max": float(ms.max()),
-        "mean": float(ms.mean()),
-    }
+    summary: dict[str, Any] = {f"p{point}": float(np.percentile(ms, point)) for point in POINTS}
+    summary |= {"max": float(ms.max()), "mean": float(ms.mean())}
+    if len(ms) > 1:
+        summary["jitter"] = float(np.abs(np.diff(ms)).mean())
+    statistics = np.concatenate([_points(ms[drawn]) for drawn in _resamples(len(ms))])
+    low, high = _interval(statistics)
+    keys = (*(f"p{point}" for point in POINTS), "mean")
+    summary["interval"] = {key: [float(a), float(b)] for key, a, b in zip(keys, low, high, strict=True)}
+    return summary
+
+
+def _points(ms: Array) -> Array:
+    """(resamples, n) -> (resamples, 4): the percentiles and the mean of each."""
+    return np.concatenate([np.percentile(ms, POINTS, axis=1).T, ms.mean(axis=1, keepdims=True)], axis=1)
 
 
 def throughput_interval(
-    seconds: Sequence[float] | NDArray[np.float64],
+    seconds: Timings,
     *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     block: int | None = None,
 ) -> tuple[float, float]:
-    """A percentile bootstrap interval of the throughput 1 / mean(seconds), in items a second.
-
-    Timings of one machine come in spells, so neighbours are drawn together: blocks of `block` consecutive values, the
-    series closed to a circle (Politis and Romano, 1992). Drawing single values would claim an interval too narrow.
+    """An interval of the throughput 1 / mean(seconds), in items a second.
 
     Args:
         seconds: durations in the order they were measured.
@@ -46,14 +65,28 @@ def throughput_interval(
         block: values drawn together; None takes the cube root of their number.
     """
     values = _checked(seconds)
-    count = len(values)
-    length = min(count, block or max(1, round(count ** (1 / 3))))
-    starts = np.random.default_rng(seed).integers(0, count, size=(resamples, -(-count // length)))
-    indices = (starts[:, :, None] + np.arange(length)) % count
-    means = values[indices.reshape(resamples, -1)[:, :count]].mean(axis=1)
-    tail = (1.0 - confidence) / 2 * 100
-    slow, fast = np.percentile(means, [100 - tail, tail])
-    return float(1.0 / slow), float(1.0 / fast)
+    drawn = _resamples(len(values), resamples=resamples, seed=seed, block=block)
+    means = np.concatenate([values[indices].mean(axis=1) for indices in drawn])
+    slow, fast = _interval(means, confidence)
+    return float(1.0 / fast), float(1.0 / slow)
+
+
+def ratio_interval(above: Timings, below: Timings, statistic: Callable[[Array], Array]) -> tuple[float, float, float]:
+    """How many times `below` is `above`, by a statistic, from timings taken in turn: (ratio, low, high).
+
+    A resample draws the same positions of both, so what slowed the machine down for both cancels.
+
+    Args:
+        above: seconds, the n-th measured next to the n-th of `below`.
+        below: as many seconds.
+        statistic: (resamples, n) -> (resamples,), such as the median along the last axis.
+    """
+    first, second = _checked(above), _checked(below)
+    if len(first) != len(second):
+        raise ValueError("timings that were taken in turn are equally many")
+    ratios = [statistic(first[drawn]) / statistic(second[drawn]) for drawn in _resamples(len(first))]
+    low, high = _interval(np.concatenate(ratios))
+    return float(statistic(first[None])[0] / statistic(second[None])[0]), float(low), float(high)
 
 
 def is_stable(seconds: Sequence[float], *, window: int, tolerance: float) -> bool:
@@ -65,7 +98,26 @@ def is_stable(seconds: Sequence[float], *, window: int, tolerance: float) -> boo
     return abs(after - before) <= tolerance * before
 
 
-def _checked(seconds: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+def _resamples(
+    count: int, *, resamples: int = RESAMPLES, seed: int = 0, block: int | None = None
+) -> Iterator[NDArray[np.intp]]:
+    """Indices (some resamples, count) into a series of `count` values, until all resamples were drawn."""
+    length = min(count, block or max(1, round(count ** (1 / 3))))
+    starts = np.random.default_rng(seed).integers(0, count, size=(resamples, -(-count // length)))
+    step = max(1, _AT_ONCE // count)
+    for first in range(0, resamples, step):
+        indices = (starts[first : first + step, :, None] + np.arange(length)) % count
+        yield indices.reshape(len(indices), -1)[:, :count]
+
+
+def _interval(values: Array, confidence: float = CONFIDENCE) -> Array:
+    """(2, ...): the lower and the upper end along the first axis."""
+    tail = (1.0 - confidence) / 2 * 100
+    ends: Array = np.percentile(values, [tail, 100 - tail], axis=0)
+    return ends
+
+
+def _checked(seconds: Timings) -> Array:
     values = np.asarray(seconds, dtype=np.float64)
     if values.ndim != 1 or not len(values):
         raise ValueError("no timings to summarise")

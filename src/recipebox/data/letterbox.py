@@ -96,11 +96,63 @@ def letterbox(image_bgr: NDArray[np.uint8], imgsz: int) -> tuple[NDArray[np.uint
     return canvas, place
 
 
-def to_input(canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(imgsz, imgsz, 3) uint8 BGR -> (3, imgsz, imgsz) float32 RGB in 0..1, contiguous."""
-    planes = np.ascontiguousarray(canvas[..., ::-1].transpose(2, 0, 1))
+def to_input(canvas: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """(imgsz, imgsz, 3) uint8 BGR -> (3, imgsz, imgsz) float32 RGB in 0..1, contiguous.
+
+    Args:
+        canvas: what `letterbox` made.
+        out: where to put it; None makes a new array.
+    """
+    import cv2
+
+    side = canvas.shape[0]
+    planes = np.empty((3, side, canvas.shape[1]), np.uint8)
+    cv2.split(canvas, (planes[2], planes[1], planes[0]))
+    values = np.empty(planes.shape, np.float32) if out is None else out
+    np.copyto(values, planes)
     # Divided, not multiplied by 1/255: the same bits as Ultralytics' `images.float() / 255`.
-    return planes.astype(np.float32) / np.float32(255)
+    return np.divide(values, np.float32(255), out=values)
+
+
+class Preparer:
+    """`letterbox` and `to_input` at once, for one image after the other: the same bits, without fresh memory for each.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, imgsz: int) -> None:
+        self.imgsz = imgsz
+        self._canvas = np.full((imgsz, imgsz, 3), PADDING, np.uint8)
+        self._filled: tuple[int, int, int, int] | None = None
+
+    def __call__(
+        self, image_bgr: NDArray[np.uint8], out: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], Placement]:
+        """The network's input (1, 3, imgsz, imgsz), float32 RGB in 0..1, and where the image lies in it.
+
+        Args:
+            image_bgr: (height, width, 3), uint8.
+            out: an array of the input's shape to fill; None makes a new one.
+        """
+        import cv2
+
+        height, width = image_bgr.shape[:2]
+        place, (placed_width, placed_height) = placement((height, width), self.imgsz)
+        values = np.empty((1, 3, self.imgsz, self.imgsz), np.float32) if out is None else out
+        if (width, height) == (self.imgsz, self.imgsz):
+            to_input(image_bgr, values[0])
+            return values, place
+        filled = (place.top, place.left, placed_height, placed_width)
+        if filled != self._filled:  # what surrounds the image is still grey from an image of the same shape
+            self._canvas[:] = PADDING
+            self._filled = filled
+        hole = self._canvas[place.top : place.top + placed_height, place.left : place.left + placed_width]
+        if (width, height) == (placed_width, placed_height):
+            hole[:] = image_bgr
+        else:
+            cv2.resize(image_bgr, (placed_width, placed_height), dst=hole, interpolation=cv2.INTER_LINEAR)
+        to_input(self._canvas, values[0])
+        return values, place
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -35,6 +35,13 @@ class Detector(Protocol):
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
+class Named(Protocol):
+    """Whatever knows its classes."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+
 class TorchDetector:
     """A .pt file in float32, fused, in evaluation mode; a network with a one-to-one head runs NMS-free.
 
@@ -135,7 +142,7 @@ def _names(model: Any) -> tuple[str, ...]:
     return tuple(str(names[index]) for index in range(len(names)))
 
 
-def check_names(detector: Detector, names: tuple[str, ...], what: str) -> None:
+def check_names(detector: Named, names: tuple[str, ...], what: str) -> None:
     """Raises WeightsError when a detector's classes are not those of the data it is about to be measured on."""
     if detector.names == names:
         return

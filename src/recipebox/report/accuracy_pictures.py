@@ -16,7 +16,9 @@ _LEGEND_CLASSES = len(LINES)
 _ANNOTATED_CLASSES = 15
 STAGE_NAMES = {
     "preprocess": "pre-process",
+    "copy_in": "copy in",
     "inference": "inference",
+    "copy_out": "copy out",
     "postprocess": "post-process",
     "end_to_end": "end to end",
 }

@@ -12,6 +12,9 @@ from recipebox.report.markdown import bullets, code, escape, picture, table
 from recipebox.report.results import absent, again
 from recipebox.report.source import Document, RunFacts
 
+_SINCE_SCHEMA_2 = ("copy_in", "copy_out")
+"""Stages that an older bench.json does not have."""
+
 
 def shipped_section(facts: RunFacts, pictures: dict[str, bytes]) -> str:
     """Accuracy and latency of the exported file, tied together by its SHA-256."""
@@ -87,10 +90,12 @@ def _bench_text(facts: RunFacts) -> str:
     rows = []
     for key, name in STAGE_NAMES.items():
         part = bench.part("latency_ms", key)
+        if key in _SINCE_SCHEMA_2 and not part:
+            continue
         rows.append(
             [
                 f"**{name}**" if key == "end_to_end" else name,
-                *(ms_text(part.number(point)) for point in ("p50", "p95", "p99", "max")),
+                *(ms_text(part.number(point)) for point in ("p50", "p95", "p99", "max", "jitter")),
             ]
         )
     machine = bench.part("machine")
@@ -115,9 +120,11 @@ def _bench_text(facts: RunFacts) -> str:
         [
             _fps_text(facts),
             "",
-            table(["ms an image", "p50", "p95", "p99", "max"], rows),
+            table(["ms an image", "p50", "p95", "p99", "max", "jitter"], rows),
             "",
-            "Measured on: " + ", ".join(where) + ". One image at a time; percentiles, not means.",
+            "Measured on: "
+            + ", ".join(where)
+            + ". One image at a time; percentiles, not means; jitter: the mean difference from one image to the next.",
         ]
     )
 
@@ -126,10 +133,13 @@ def _fps_text(facts: RunFacts) -> str:
     fps, interval = facts.bench.number("fps"), facts.bench.numbers("fps_interval")
     if fps is None:
         return f"**Speed:** not measured; {again(facts, 'bench')}."
-    text = f"**Speed:** {fps:.1f} images a second end to end"
+    overlapped = facts.bench.number("throughput", "overlapped", "fps") is not None
+    text = f"**Speed:** {fps:.1f} images a second end to end" + (", by the clock on the wall" if overlapped else "")
     if len(interval) == 2 and interval[0] is not None and interval[1] is not None:
         text += f" (95 % interval {interval[0]:.1f} to {interval[1]:.1f})"
-    return text + f", on this machine, with the file {code((facts.bench.text('sha256') or 'not recorded')[:12])}."
+    text += f", on this machine, with the file {code((facts.bench.text('sha256') or 'not recorded')[:12])}."
+    with_files = facts.bench.number("throughput", "overlapped_with_decoding", "fps")
+    return text if with_files is None else f"{text} {with_files:.1f} where the images are read and decoded as well."
 
 
 def ms_text(value: float | None) -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Stage = Literal["train", "evaluate", "export", "bench"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-_SCHEMA = 1
+_SCHEMAS: dict[Stage, tuple[int, ...]] = {"train": (1,), "evaluate": (1,), "export": (1,), "bench": (1, 2)}
+"""What this version reads."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,12 @@ def _read_stage(run: RunDir, stage: Stage) -> tuple[Document, str]:
     except RunError as error:
         return Document(), f"{path.name}: {error}; `{command}` writes it anew"
     schema = document.count("schema")
-    if schema != _SCHEMA:
+    if schema not in _SCHEMAS[stage]:
         found = "no schema number" if schema is None else f"schema {schema}"
-        return Document(), f"{path.name} has {found}, this version reads {_SCHEMA}; `{command}` writes it anew"
+        return (
+            Document(),
+            f"{path.name} has {found}, this version reads {_SCHEMAS[stage][-1]}; `{command}` writes it anew",
+        )
     return document, ""
 
 
