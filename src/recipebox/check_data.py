@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipebox.errors import BadInput
+from recipebox.errors import BadInput, DataError
 
 if TYPE_CHECKING:
     from recipebox.data.findings.check_set import SetReport
@@ -33,6 +34,10 @@ def check_data_job(
         raise BadInput(f"--html {html}: give the page a name that ends in .html.")
     if fix is not None and labels_only:
         raise BadInput("--fix looks at the images, too: leave --labels-only out.")
+    if fix is not None:
+        _refuse_early(dataset, fix)
+    if html is not None and html.is_dir():
+        raise BadInput(f"--html {html}: is a folder. Name a file in it, such as {html / 'page.html'}.")
     report = check_set(dataset, imgsz=imgsz, labels_only=labels_only)
     document, told = report.document(), text(report)
     if html is not None:
@@ -43,6 +48,16 @@ def check_data_job(
         return document, told, report.exit_code
     shown, words, code = _fixed(report, fix, imgsz)
     return document | {"fix": shown}, f"{told}\n\n{words}", code
+
+
+def _refuse_early(dataset: str, fix: Path) -> None:
+    """What needs no look at the set is said before it, which may take minutes."""
+    from recipebox.data.findings.check_set import WITHOUT_FOLDER
+
+    if dataset in WITHOUT_FOLDER:
+        raise DataError(f"{dataset}: a published set is not corrected. --fix copies a folder in YOLO layout.")
+    if os.path.lexists(fix):
+        raise DataError(f"{fix}: is there already. Give --fix the name of a new folder.")
 
 
 def _fixed(report: SetReport, target: Path, imgsz: int) -> tuple[dict[str, Any], str, int]:

@@ -148,6 +148,9 @@ def test_images_without_label_files_count_as_empty_unless_all_are(yolo_folder: P
         ("names: [a, b]\ntrain: images/nowhere\n", "no such folder or list"),
         ("names: [a, b]\ntrain: 5\n", "5 is not a folder"),
         ("names: [a, b]\nval: images/val\n", "no training images"),
+        ("names: [a, b]\ntrain: {\n", "data.yaml:3: not valid YAML"),
+        ("names: [a, b]\ntrain: [[[" + "[" * 3000, "nested too deeply"),
+        ("names: [a, b]\nnc: [2]\ntrain: images/train\n", "nc is \\[2\\]"),
         ("names: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
     ],
 )
@@ -156,6 +159,19 @@ def test_a_spoiled_description_is_told(yolo_folder: Path, text: str, told: str):
     with pytest.raises(DataError, match=told) as raised:
         load(yolo_folder)
     assert "data.yaml" in str(raised.value)
+
+
+def test_a_description_of_another_encoding_or_of_billions_is_told_shortly(yolo_folder: Path):
+    (yolo_folder / "data.yaml").write_bytes("names: [a,\n  café]\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"data\.yaml:2: not UTF-8"):
+        load(yolo_folder)
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    for use in ("names: *a9\n", "names: [a, b]\ntrain: *a9\n", "names: [a, b]\nnc: *a9\n"):
+        (yolo_folder / "data.yaml").write_text("\n".join([*lines, use]))
+        with pytest.raises(DataError) as raised:
+            load(yolo_folder)
+        assert len(str(raised.value)) < 600
 
 
 def test_no_description_and_no_folder(yolo_folder: Path, tmp_path: Path):

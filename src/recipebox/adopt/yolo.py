@@ -8,7 +8,8 @@ from pathlib import Path
 
 from recipebox.adopt.found import Box, Found, Item
 from recipebox.adopt.survey import Survey, split_of, split_word
-from recipebox.data.yolo_folder import IMAGE_SUFFIXES, declared_layout, declared_names
+from recipebox.data.yolo_description import declared_names
+from recipebox.data.yolo_folder import IMAGE_SUFFIXES, declared_layout
 from recipebox.data.yolo_labels import MAX_BOXES, count, label_path
 from recipebox.errors import DataError
 from recipebox.progress import track

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipebox.data.findings.finding import Fault
+from recipebox.data.yolo_description import Faults, class_names, read_description, shortened, spelled, text_lines, wrong
 from recipebox.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ class Layout:
     test: list[Path]
     notes: list[str] = field(default_factory=list)
     yaml_file: Path | None = None
-
-
-Faults = list[tuple[Fault, Path, int | None]]
-"""What is wrong with a description, with file and line, where somebody wants to hear of all of it."""
 
 
 def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None, seed: int = 0) -> Layout:
@@ -95,9 +91,9 @@ def read_layout(
 def _described(
     folder: Path, name: str | None, names: Sequence[str] | None, faults: Faults | None
 ) -> tuple[Layout, dict[str, list[str]]]:
-    description, yaml_file, root = _description(folder, names)
+    description, yaml_file, root = read_description(folder, names)
     named_here = names is not None and yaml_file is None
-    class_names = tuple(names or ()) if named_here else _names(description, yaml_file or folder, faults)
+    all_names = tuple(names or ()) if named_here else class_names(description, yaml_file or folder, faults)
     notes: list[str] = []
     if isinstance(description.get("path"), str):
         named = root / description["path"]
@@ -116,23 +112,8 @@ def _described(
         except DataError as error:
             splits[split] = []
             where, key = yaml_file or folder, next((key for key in keys if description.get(key)), split)
-            _wrong(faults, "split-missing", where, str(error).removeprefix(f"{where}: "), key)
-    return Layout(name or root.name, root, class_names, [], [], [], notes, yaml_file), splits
-
-
-def _wrong(faults: Faults | None, rule: str, where: Path, told: str, key: str) -> None:
-    """Collect what is wrong with the value of a key, or raise it where nobody collects."""
-    if faults is None:
-        raise DataError(f"{where}: {told}")
-    line = None
-    if where.is_file():
-        begins = re.compile(rf"\s*['\"]?{key}['\"]?\s*:")
-        line = next((number for number, text in enumerate(_raw_lines(where), start=1) if begins.match(text)), None)
-    faults.append((Fault(rule, told), where, line))
-
-
-def _raw_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+            wrong(faults, "split-missing", where, str(error).removeprefix(f"{where}: "), key)
+    return Layout(name or root.name, root, all_names, [], [], [], notes, yaml_file), splits
 
 
 def load(
@@ -177,75 +158,13 @@ def load(
     return checked_set(layout.name, layout.names, train, val, test, notes, leave_out=leave_out)
 
 
-def _description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, Any], Path | None, Path]:
-    import yaml
-
-    if folder.is_file():
-        yaml_file: Path | None = folder
-    else:
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder. Give a folder in YOLO layout, or the name of a known data set.")
-        found = [folder / stem for stem in ("data.yaml", "data.yml", "dataset.yaml") if (folder / stem).is_file()]
-        others = sorted(path for path in folder.glob("*.y*ml") if path.is_file())
-        yaml_file = found[0] if found else others[0] if len(others) == 1 else None
-    if yaml_file is None:
-        if names is None and not (folder / "classes.txt").is_file():
-            raise DataError(
-                f"{folder}: no data.yaml, so the class names are not known. Write one, e.g.\n"
-                "    names: [scratch, dent]\n    train: images/train\n    val: images/val"
-            )
-        return ({} if names is not None else {"names": _lines(folder / "classes.txt")}), None, folder.absolute()
-    try:
-        description = yaml.safe_load(yaml_file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{yaml_file}: not valid YAML: {' '.join(str(error).split())}") from None
-    except OSError as error:
-        raise DataError(f"{yaml_file}: {error.strerror}. Mend its permissions.") from None
-    if not isinstance(description, dict):
-        raise DataError(f"{yaml_file}: expected keys such as names, train and val.")
-    return description, yaml_file, yaml_file.parent.absolute()
-
-
-def declared_names(folder: Path) -> tuple[str, ...]:
-    """The class names of data.yaml or classes.txt. Raises DataError where there are none, or none that will do."""
-    description, yaml_file, _ = _description(folder, None)
-    return _names(description, yaml_file or folder, None)
-
-
-def _names(description: dict[str, Any], where: Path, faults: Faults | None) -> tuple[str, ...]:
-    names = description.get("names")
-    if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            told = f"the keys of `names` must be the numbers 0 to {len(names) - 1}, each once."
-            _wrong(faults, "names-unclear", where, told, "names")
-        names = [names[key] for key in sorted(names, key=lambda key: (not isinstance(key, int), str(key).zfill(9)))]
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{where}: `names` must list the class names, e.g. names: [scratch, dent].")
-    unclear = [name for name in names if isinstance(name, bool | list | dict) or name is None]
-    if unclear:
-        told = (
-            f"{unclear[0]!r} is no class name. Put names such as on, off, yes, no and null in quotes: "
-            "YAML reads them as something else."
-        )
-        _wrong(faults, "names-unclear", where, told, "names")
-    cleaned = tuple(str(name).strip() for name in names)
-    repeated = sorted({name for name in cleaned if cleaned.count(name) > 1 or not name})
-    if repeated:
-        told = f"class names must be there and differ; look at {', '.join(map(repr, repeated))}."
-        _wrong(faults, "names-unclear", where, told, "names")
-    nc = description.get("nc")
-    if nc is not None and str(nc).strip() != str(len(cleaned)):
-        _wrong(faults, "nc-names", where, f"nc is {nc}, but `names` has {len(cleaned)} entries.", "nc")
-    return cleaned
-
-
 def _images(root: Path, entry: Any, where: Path, *, inside: bool = False) -> list[str]:
     if entry is None:
         return []
     if isinstance(entry, list) and not inside:  # a list in a list is nothing, and may hold itself
         return list(dict.fromkeys(path for part in entry for path in _images(root, part, where, inside=True)))
     if not isinstance(entry, str):
-        raise DataError(f"{where}: {_short(repr(entry))} is not a folder, a list file or a list of those.")
+        raise DataError(f"{where}: {spelled(entry)} is not a folder, a list file or a list of those.")
     # os.path answers False where pathlib raises: a name that is too long, a null byte.
     path = root / entry
     if not os.path.exists(path) and entry.startswith("../"):
@@ -255,15 +174,15 @@ def _images(root: Path, entry: Any, where: Path, *, inside: bool = False) -> lis
         return _images_below(path)
     if os.path.isfile(path) and path.suffix == ".txt":
         found = []
-        for line in _lines(path):
+        for line in text_lines(path):
             beside = path.parent / line
             found.append(beside if os.path.exists(beside) else root / line)
         return [str(Path(*item.parts)) for item in dict.fromkeys(found)]
     if os.path.isfile(path) and path.suffix.lower() in IMAGE_SUFFIXES:
         return [str(path)]
     raise DataError(
-        f"{where}: {_short(entry)}: no such folder or list ({_short(str(path))}). Correct the path; it is relative to "
-        f"{root}."
+        f"{where}: {shortened(entry)}: no such folder or list ({shortened(str(path))}). Correct the path; it is "
+        f"relative to {root}."
     )
 
 
@@ -284,17 +203,6 @@ def _images_below(folder: Path) -> list[str]:
 
 def _unreadable_folder(error: OSError) -> None:
     raise DataError(f"{error.filename}: {error.strerror}. Mend its permissions, or take it out of the data set.")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from None
 
 
 def group_of(image: Path) -> str:

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from conftest import CommandLine
@@ -32,7 +34,11 @@ def test_a_clean_set_passes_and_what_is_none_is_told(command_line: CommandLine, 
     assert "nothing found" in command_line("check-data", str(boards)).stdout
     assert command_line("check-data", str(boards)).returncode == 0
     (tmp_path / "empty").mkdir()
-    for what, words in ((tmp_path / "empty", "no data.yaml"), ("nowhere", "no such data set"), ("", "no such data")):
+    for what, words in (
+        (tmp_path / "empty", "the folder is empty"),
+        ("nowhere", "no such data set"),
+        ("", "no such data"),
+    ):
         done = command_line("check-data", str(what), "--json")
         assert done.returncode == 2 and words in json.loads(done.stdout)["error"]["message"]
         assert "Traceback" not in done.stderr
@@ -73,6 +79,32 @@ def test_the_page_opens_in_a_browser(command_line: CommandLine, spoiled: Path, t
         check=False,
     )
     assert picture.stat().st_size > 20_000, done.stderr
+
+
+def test_decoders_do_not_speak_for_us(command_line: CommandLine, boards: Path, tmp_path: Path) -> None:
+    """libpng complains of colour profiles and OpenCV of float pixels, on stderr, once an image."""
+    first, second = sorted((boards / "images" / "train").iterdir())[:2]
+    picture = Image.open(first)
+    picture.load()
+    picture.save(first, icc_profile=b"no profile " * 20)
+    Image.fromarray(np.ones((64, 64), np.float32)).save(second, format="TIFF")
+    page = tmp_path / "page.html"
+    done = command_line("check-data", str(boards), "--html", str(page))
+    assert done.returncode == 3 and done.stderr == ""
+    assert f"{second.name}: OpenCV cannot decode it (TIFF, F)" in done.stdout
+    prepared = command_line("data", "prepare", str(boards))
+    assert prepared.returncode == 2 and prepared.stderr.startswith("error: 1 of 12 images")
+
+
+def test_what_needs_no_look_at_the_set_is_refused_before_it(command_line: CommandLine, tmp_path: Path) -> None:
+    """The set is not even there, which would be told first otherwise."""
+    (tmp_path / "taken").mkdir()
+    for option, words in ((("--fix", "taken"), "is there already"), (("--html", "page.html"), "is a folder")):
+        (tmp_path / "page.html").mkdir(exist_ok=True)
+        done = command_line("check-data", "nowhere", *option)
+        assert done.returncode == 2 and words in done.stderr
+    done = command_line("check-data", "pcb-synthetic", "--fix", "new")
+    assert done.returncode == 2 and "published set" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["page.txt", "my boards/page.html", "my boards/images/page.html"])

@@ -271,6 +271,13 @@ def test_a_crowd_of_nearly_equal_boxes_is_told_shortly(check: Check, boards: Pat
     assert {one.rule for one in found} == {"box-duplicate"} and len(found) == label_scan.MOST_FAULTS + 1
 
 
+def test_a_file_of_boxes_that_reach_out_is_told_shortly(check: Check, boards: Path) -> None:
+    (boards / LABEL).write_text("".join(f"0 0.95 {0.2 + step / 1e3:.4f} 0.3 0.01\n" for step in range(0, 600, 20)))
+    found = check(labels_only=True).findings
+    assert {one.rule for one in found} == {"box-sticks-out"} and len(found) == label_scan.MOST_FAULTS + 1
+    assert found[-1].message == "10 more boxes like the 20 before"
+
+
 @pytest.mark.parametrize("text", ["train: &t [images/train, *t]", "train: [[images/train]]"])
 def test_a_list_of_splits_that_holds_lists_is_no_bug(check: Check, boards: Path, text: str) -> None:
     (boards / "data.yaml").write_text(f"names: [scratch, dent]\n{text}\nval: images/val\n")
@@ -305,7 +312,10 @@ def test_nothing_of_the_users_is_changed(check: Check, boards: Path) -> None:
 
 
 def test_a_folder_with_nothing_to_check_is_one_message(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no data\.yaml"):
+    with pytest.raises(DataError, match="the folder is empty"):
+        check_set(str(tmp_path))
+    (tmp_path / "annotations.json").write_text("{}")
+    with pytest.raises(DataError, match=r"no data\.yaml.*recipebox init"):
         check_set(str(tmp_path))
     (tmp_path / "data.yaml").write_text("names: [a]\ntrain: images\n")
     with pytest.raises(DataError, match="no images"):

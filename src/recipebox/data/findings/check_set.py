@@ -26,6 +26,8 @@ from recipebox.data.yolo_labels import label_file
 from recipebox.errors import DataError
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+WITHOUT_FOLDER = ("deeppcb", "pcb-synthetic")
+"""Sets known by name that are no folder in YOLO layout."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def open_set(name_or_folder: str) -> OpenedSet:
     """
     from recipebox.data.datasets import NAMES, folder_of, prepare
 
-    if name_or_folder in ("deeppcb", "pcb-synthetic"):
+    if name_or_folder in WITHOUT_FOLDER:
         prepared = prepare(name_or_folder)
         samples = []
         for split in SPLITS:
@@ -166,7 +168,8 @@ def open_set(name_or_folder: str) -> OpenedSet:
 
 
 def _open_folder(folder: Path, names: Sequence[str] | None) -> OpenedSet:
-    from recipebox.data.yolo_folder import Faults, read_layout
+    from recipebox.data.yolo_description import Faults
+    from recipebox.data.yolo_folder import read_layout
 
     faults: Faults = []
     layout, listed = read_layout(folder, faults, names=names)

@@ -1,0 +1,144 @@
+"""data.yaml, or what stands in for it: what a set in YOLO layout says about itself, and what is wrong with that."""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recipebox.data.findings.finding import Fault
+from recipebox.errors import DataError
+
+Faults = list[tuple[Fault, Path, int | None]]
+"""What is wrong with a description, with file and line, where somebody wants to hear of all of it."""
+
+
+def read_description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, Any], Path | None, Path]:
+    """The content of the YAML file, that file (None: there is none), and the folder its paths count from.
+
+    Args:
+        folder: the data set's folder, or its YAML file.
+        names: class names that make a description unnecessary.
+
+    Raises:
+        DataError: there is none, or it is no YAML.
+    """
+    import yaml
+
+    if folder.is_file():
+        yaml_file: Path | None = folder
+    else:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder. Give a folder in YOLO layout, or the name of a known data set.")
+        found = [folder / stem for stem in ("data.yaml", "data.yml", "dataset.yaml") if (folder / stem).is_file()]
+        others = sorted(path for path in folder.glob("*.y*ml") if path.is_file())
+        yaml_file = found[0] if found else others[0] if len(others) == 1 else None
+    if yaml_file is None:
+        if names is None and not (folder / "classes.txt").is_file():
+            raise DataError(_undescribed(folder))
+        return ({} if names is not None else {"names": text_lines(folder / "classes.txt")}), None, folder.absolute()
+    try:
+        description = yaml.safe_load(yaml_file.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{yaml_file}:{mark.line + 1}" if mark else str(yaml_file)
+        raise DataError(f"{where}: not valid YAML: {shortened(' '.join(str(error.problem).split()))}.") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{yaml_file}:{line}: not UTF-8 text. Save it as UTF-8.") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number or date that is none
+        raise DataError(f"{yaml_file}: not valid YAML: {shortened(' '.join(str(error).split()))}.") from None
+    except RecursionError:
+        raise DataError(f"{yaml_file}: nested too deeply. It lists names, train and val, and no more.") from None
+    except OSError as error:
+        raise DataError(f"{yaml_file}: {error.strerror}. Mend its permissions.") from None
+    if not isinstance(description, dict):
+        raise DataError(f"{yaml_file}: expected keys such as names, train and val.")
+    return description, yaml_file, yaml_file.parent.absolute()
+
+
+def _undescribed(folder: Path) -> str:
+    if not any(os.scandir(folder)):
+        return f"{folder}: the folder is empty. Give the one that holds images and labels."
+    return (
+        f"{folder}: no data.yaml, so the class names are not known. `recipebox init` brings COCO, Pascal VOC and YOLO "
+        "in other layouts into this one; by hand, data.yaml begins with\n"
+        "    names: [scratch, dent]\n    train: images/train\n    val: images/val"
+    )
+
+
+def declared_names(folder: Path) -> tuple[str, ...]:
+    """The class names of data.yaml or classes.txt. Raises DataError where there are none, or none that will do."""
+    description, yaml_file, _ = read_description(folder, None)
+    return class_names(description, yaml_file or folder, None)
+
+
+def class_names(description: dict[str, Any], where: Path, faults: Faults | None) -> tuple[str, ...]:
+    """The class names of a description; what is wrong with them and with `nc` goes to `faults`, or is raised.
+
+    Raises:
+        DataError: there are none; without `faults`, also where they are unclear.
+    """
+    names = description.get("names")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            told = f"the keys of `names` must be the numbers 0 to {len(names) - 1}, each once."
+            wrong(faults, "names-unclear", where, told, "names")
+        names = [names[key] for key in sorted(names, key=lambda key: (not isinstance(key, int), str(key).zfill(9)))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{where}: `names` must list the class names, e.g. names: [scratch, dent].")
+    unclear = [name for name in names if isinstance(name, bool | list | dict) or name is None]
+    if unclear:
+        told = (
+            f"{spelled(unclear[0])} is no class name. Put names such as on, off, yes, no and null in quotes: "
+            "YAML reads them as something else."
+        )
+        wrong(faults, "names-unclear", where, told, "names")
+    cleaned = tuple((spelled(name) if isinstance(name, list | dict) else str(name)).strip() for name in names)
+    repeated = sorted(name for name, times in Counter(cleaned).items() if times > 1 or not name)
+    if repeated:
+        told = f"class names must be there and differ; look at {shortened(', '.join(map(repr, repeated)))}."
+        wrong(faults, "names-unclear", where, told, "names")
+    nc = description.get("nc")
+    if nc is not None and spelled(nc).strip(" '") != str(len(cleaned)):
+        wrong(faults, "nc-names", where, f"nc is {spelled(nc)}, but `names` has {len(cleaned)} entries.", "nc")
+    return cleaned
+
+
+def wrong(faults: Faults | None, rule: str, where: Path, told: str, key: str) -> None:
+    """Collect what is wrong with the value of a key, or raise it where nobody collects."""
+    if faults is None:
+        raise DataError(f"{where}: {told}")
+    line = None
+    if where.is_file():
+        begins = re.compile(rf"\s*['\"]?{key}['\"]?\s*:")
+        line = next((number for number, text in enumerate(_raw_lines(where), start=1) if begins.match(text)), None)
+    faults.append((Fault(rule, told), where, line))
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file that are not blank, stripped. Raises DataError where it cannot be read."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from None
+
+
+def spelled(value: object) -> str:
+    """A value of a YAML file, for a message: aliases make a few lines a list of billions."""
+    brief = reprlib.Repr()
+    brief.maxlevel = 2
+    return brief.repr(value)
+
+
+def shortened(text: str) -> str:
+    """At most 200 characters, for a message."""
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _raw_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
