@@ -65,10 +65,10 @@ def drawn_twice(rows: Rows, image: NDArray[np.intp]) -> NDArray[np.intp]:
         possible = (where[:-step] == where[step:]) & (one[:, 0] == other[:, 0]) & (apart <= reach)
         if not possible.any():
             break
-        near = np.flatnonzero(possible & (apart <= reach * (one[:, 3] + other[:, 3]) / 2 + 1e-12))
+        untold = ~told[np.maximum(order[:-step], order[step:])]  # a crowd of equals is told at its first step
+        near = np.flatnonzero(possible & untold & (apart <= reach * (one[:, 3] + other[:, 3]) / 2 + 1e-12))
         near = near[iou(ordered[near], ordered[near + step]) >= SAME]
         found = np.sort(np.stack([order[near], order[near + step]], axis=1), axis=1)[:, ::-1]
-        found = found[~told[found[:, 0]]]
         told[found[:, 0]] = True
         pairs.append(found[np.unique(found[:, 0], return_index=True)[1]])
         step += 1

@@ -134,25 +134,28 @@ class FileLabels:
         numbers: list[int] = []
         findings: list[Finding] = []
         known: set[tuple[int, Box]] = set()
-        faults = 0
+        plain: set[str] = set()
+        faults, cut, rule = 0, 0, ""
         for number, line in enumerate(lines, start=1):
+            if len(rows) >= 2 * MAX_BOXES and line in plain:
+                continue  # the same line for ever is one object, told often enough
             fields = line.split()
             if not fields:
                 continue
             row = read_line(fields, self.class_count)
             if not isinstance(row, Fault) and (row.label, row.box) in known:
-                if len(rows) >= 2 * MAX_BOXES:
-                    continue  # the same line for ever is one object, told often enough
+                plain.add(line)
             elif not isinstance(row, Fault) and len(known) == MAX_BOXES:
                 row = Fault("too-many-boxes", f"more than {MAX_BOXES} boxes: not the labels of one image")
             if isinstance(row, Fault):
-                faults += 1
+                faults, rule = faults + 1, row.rule
                 if faults <= MOST_FAULTS or row.rule == "too-many-boxes":
                     findings.append(_line_finding(row, file, number, split, image, fields))
                 if row.rule == "too-many-boxes":
                     break
                 continue
-            if row.cut:
+            cut += row.cut
+            if row.cut and cut <= MOST_FAULTS:
                 told = "the box reaches beyond the image: cut off at its edge"
                 findings.append(Finding("box-sticks-out", file, told, number, split, image, boxes=(row.box,)))
             known.add((row.label, row.box))
@@ -160,7 +163,10 @@ class FileLabels:
             numbers.append(number)
         if faults > MOST_FAULTS:
             told = f"{faults - MOST_FAULTS} more lines like the {MOST_FAULTS} before"
-            findings.append(Finding(findings[-1].rule, file, told, split=split, image=image))
+            findings.append(Finding(rule, file, told, split=split, image=image))
+        if cut > MOST_FAULTS:
+            told = f"{cut - MOST_FAULTS} more boxes like the {MOST_FAULTS} before"
+            findings.append(Finding("box-sticks-out", file, told, split=split, image=image))
         return _labels(rows, numbers, position, findings)
 
 
