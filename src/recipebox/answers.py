@@ -52,6 +52,7 @@ def deliver(verb: Callable[[], Answer], *, as_json: bool) -> int:
     Errors become one message on stderr, and with --json a document `{"error": ...}` on stdout.
     """
     set_quiet(as_json)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong with an image is said once, by us
     with _stdout_for_the_document(as_json) as out:
         try:
             answer = verb()

@@ -20,6 +20,7 @@ from typing import Any
 
 from recipebox.data.detection_set import DetectionSet, Split
 from recipebox.data.places import cache_root
+from recipebox.data.quiet_decoders import decoders_quiet
 from recipebox.errors import DataError, RecipeboxError
 from recipebox.run_dir import write_json
 
@@ -74,11 +75,12 @@ def check_images(
             checked[path] = CheckedImage(path, known[2], known[3], known[4])
         else:
             unknown.append(path)
-    for path, outcome in zip(unknown, _decode_all(unknown, description), strict=True):
-        if isinstance(outcome, CheckedImage):
-            checked[path] = outcome
-        else:
-            problems[path] = outcome
+    with decoders_quiet():
+        for path, outcome in zip(unknown, _decode_all(unknown, description), strict=True):
+            if isinstance(outcome, CheckedImage):
+                checked[path] = outcome
+            else:
+                problems[path] = outcome
     if unknown:
         _remember(memory_file, stamps, checked)
     if problems and spoiled is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -161,7 +162,9 @@ def text_mask(text: str, size: int) -> Image:
 
     font = FT2Font(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"))
     font.set_size(size, 72)
-    font.set_text(one_line(text))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
+        font.set_text(one_line(text))
     font.draw_glyphs_to_bitmap(antialiased=True)
     letters = np.asarray(font.get_image(), dtype=np.uint8)
     return letters if letters.size else np.zeros((size, 1), np.uint8)

@@ -11,6 +11,7 @@ from pathlib import Path
 from recipebox.data.findings.finding import Fault
 from recipebox.data.findings.image_file import decode_fault, header_size, read_plain, surely_whole, too_large
 from recipebox.data.letterbox import read_image
+from recipebox.data.quiet_decoders import decoders_quiet
 from recipebox.errors import DataError
 from recipebox.predict.draw import Image
 
@@ -118,8 +119,9 @@ def whole_image(path: Path) -> Image:
         raise DataError(f"{path}: {content.message}")
     size = header_size(content)
     fault = too_large(size) if size else None
-    if fault is None and not surely_whole(content):
-        fault = decode_fault(content)
-    if fault is not None:
-        raise DataError(f"{path}: {fault.message}")
-    return read_image(path)
+    with decoders_quiet():
+        if fault is None and not surely_whole(content):
+            fault = decode_fault(content)
+        if fault is not None:
+            raise DataError(f"{path}: {fault.message}")
+        return read_image(path)

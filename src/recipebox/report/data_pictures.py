@@ -31,13 +31,16 @@ def sheet(report: SetReport, findings: Sequence[Finding]) -> bytes | None:
     """
     import cv2
 
+    from recipebox.data.quiet_decoders import decoders_quiet
+
     where = {image: None for one in findings for image in (one.image, one.other) if image}
     places = {path: (part, i) for part in report.samples for i, path in enumerate(part.images) if path in where}
     cells = []
     for number, finding in enumerate(findings, start=1):
         shown = []
         for path in (finding.image, finding.other):
-            picture = _read(path) if path else None
+            with decoders_quiet():
+                picture = _read(path) if path else None
             if path is None or picture is None:
                 continue
             part, index = places.get(path, (None, 0))

@@ -113,8 +113,9 @@ def decode_fault(content: bytes) -> Fault | None:
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-    except Image.DecompressionBombError as error:
-        return Fault("image-too-large", str(error))
+            form = f"{image.format}, {image.mode}"
+    except Image.DecompressionBombError:
+        return Fault("image-too-large", f"a detector's image has at most {MAX_PIXELS} pixels")
     except (UnidentifiedImageError, ImportError):
         # The ImportError is Ultralytics': where it is loaded, it has put itself in the place of Image.open and reaches
         # for a plugin it may not install.
@@ -125,7 +126,9 @@ def decode_fault(content: bytes) -> Fault | None:
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         decoded = None
-    return not_an_image(content) if decoded is None else None
+    if decoded is None:
+        return Fault("image-unreadable", f"OpenCV cannot decode it ({form}): save it as a PNG or JPEG of 8 bits")
+    return None
 
 
 def not_an_image(content: bytes) -> Fault:

@@ -19,6 +19,7 @@ from recipebox.data.findings.finding import Finding
 from recipebox.data.findings.image_file import THUMB, ImageFacts, examine
 from recipebox.data.findings.label_scan import MOST_FAULTS, Labels, LabelSource
 from recipebox.data.findings.pairs import BITS, Pair, exact_pairs, hashes, near_pairs, shrink
+from recipebox.data.quiet_decoders import decoders_quiet
 
 CHUNK = 256
 SIZE_STEPS = 48
@@ -95,7 +96,8 @@ def scan(samples: Sequence[Samples], names: Sequence[str], *, imgsz: int, labels
     done = Scanned(statistics={part.split: Statistics(boxes=np.zeros(len(names), np.int64)) for part in samples})
     total = sum(len(part.images) for part in samples)
     kept = None if labels_only else _Kept(total)
-    with Progress("checking labels" if labels_only else "checking images and labels", total) as bar:
+    told = "checking labels" if labels_only else "checking images and labels"
+    with decoders_quiet(), Progress(told, total) as bar:
         for split, chunk in _chunks(samples, imgsz, kept):
             done.findings += chunk.findings
             _count(done.statistics[split], chunk)
