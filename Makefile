@@ -10,7 +10,7 @@ RECIPEBOX_VENV ?= .venv
 # of DATASET is a set that is known already, nothing that init could look at.
 NAME_ := $(if $(filter command,$(firstword $(origin NAME))),given)
 DATASET_ := $(if $(filter file,$(origin DATASET)),,given)
-VARIABLES := RECIPE RUN IMAGES OUT PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN A B IMAGES OUT PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -24,7 +24,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx bench report predict recipes runs doctor test test-full lint
+.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx bench bench-compare report predict recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -64,8 +64,11 @@ evaluate: $(READY) ## Evaluate RUN (or the latest finished run of RECIPE) on its
 export-onnx: $(READY) ## Export RUN to ONNX again and check its accuracy
 	@$(BOX) export -- $(THE_RUN)
 
-bench: $(READY) ## Measure the speed of RUN's exported file on this machine again
+bench: $(READY) ## Measure the speed of RUN's exported file on this machine; fails below the recipe's bench.min_fps
 	@$(BOX) bench -- $(THE_RUN)
+
+bench-compare: $(READY) ## Which of A and B (runs or exported files) is faster here, where the intervals allow a verdict
+	@$(BOX) bench compare -- "$$A" "$$B"
 
 report: $(READY) ## Write RUN's report again
 	@$(BOX) report -- $(THE_RUN)

@@ -19,7 +19,19 @@ PACKAGE = REPOSITORY / "src" / "recipebox"
 FOUNDATION = ("errors", "run_dir", "progress", "ultralytics_setup", "__init__")
 ORDER = ("recipe", "data", "techniques", "train", "evaluate", "export", "bench", "report")
 JOB = (
-    *("supplies", "stages", "teachers", "endings", "listing", "adopt", "check_data", "job", "experiment", "answers"),
+    *(
+        "supplies",
+        "stages",
+        "teachers",
+        "endings",
+        "listing",
+        "adopt",
+        "check_data",
+        "job",
+        "bench_job",
+        "experiment",
+        "answers",
+    ),
     *("doctor", "checkup", "predict", "verbs", "cli"),
 )
 """The top-level modules right of the stages, each may import those left of it."""
@@ -28,7 +40,7 @@ RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerat
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib"}
 LIGHT = (
     *("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", "doctor", "checkup"),
-    *("check_data", "verbs", "adopt"),
+    *("check_data", "bench_job", "verbs", "adopt"),
     *FOUNDATION,
 )
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""

@@ -291,6 +291,8 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
     ]
     assert make(makefile, "bench", "RECIPE=x") == ["bench", "--", "x"]
     assert make(makefile, "bench", "RECIPE=x", "RUN=runs/x/1") == ["bench", "--", "runs/x/1"]
+    assert make(makefile, "bench") == ["bench", "--", "pcb-distill"]
+    assert make(makefile, "bench-compare", "A=my run", "B=x.onnx") == ["bench", "compare", "--", "my run", "x.onnx"]
     assert make(makefile, "predict", "RUN=r", "IMAGES=my images", "OUT=my out") == [
         *("predict", "--out", "my out", "--", "r", "my images"),
     ]
@@ -307,7 +309,7 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "variable", ["RECIPE", "RUN", "PROFILE", "DEVICE", "DATASET", "FROM", "SEEDS", "NAME", "IMAGES"]
+    "variable", ["RECIPE", "RUN", "A", "PROFILE", "DEVICE", "DATASET", "FROM", "SEEDS", "NAME", "IMAGES"]
 )
 @pytest.mark.parametrize(
     "value",
@@ -328,6 +330,7 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
 def test_make_never_runs_a_value(makefile: Path, variable: str, value: str, way: str) -> None:
     target = {
         "RUN": "report",
+        "A": "bench-compare",
         "DATASET": "data",
         "FROM": "data",
         "SEEDS": "sweep",

@@ -166,7 +166,7 @@ def stage_job(name: str, stage: Stage) -> tuple[RunDir, dict[str, Any]]:
         RecipeboxError: what the stage raises.
     """
     run = find_run(name)
-    _refuse_running(run)
+    refuse_running(run)
     with signals_interrupt(), claimed(run):
         return run, run_stage(stage, run, read_plan(run), Supplies())
 
@@ -322,7 +322,7 @@ def _unfinished_run(name: str) -> RunDir:
         raise RunError("no run was named. `recipebox runs` lists the runs there are.")
     if is_run(Path(name)) or "/" in name:
         run = RunDir.open(Path(name))
-        _refuse_running(run)
+        refuse_running(run)
         if run.state()[0] == "finished":
             raise RunError(f"{run.root}: this run is finished. `recipebox train {run.recipe}` makes a new one.")
         return run
@@ -333,6 +333,7 @@ def _unfinished_run(name: str) -> RunDir:
     raise RunError(f"{name}: no stopped run of this recipe. `recipebox runs` lists the runs there are.")
 
 
-def _refuse_running(run: RunDir) -> None:
+def refuse_running(run: RunDir) -> None:
+    """Raises RunError when another process is working on a run."""
     if run.state()[0] == "running":
         raise RunError(f"{run.root}: this run is being worked on by another process. Wait for it, or stop it first.")

@@ -80,6 +80,8 @@ _PROVIDERS: dict[Name, str] = {
     "onnxruntime-cuda": "CUDAExecutionProvider",
     "onnxruntime-tensorrt": "TensorrtExecutionProvider",
 }
+_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu", "/dev/dxg")
+"""What an NVIDIA driver shows: on a workstation, on two kinds of Jetson, under WSL."""
 
 
 def kind_of(name: Name) -> str:
@@ -153,7 +155,9 @@ def _recorded(file: ModelFile) -> tuple[str, int]:
 
 
 def has_gpu() -> bool:
-    """Whether PyTorch sees a GPU that it can use."""
+    """Whether PyTorch sees a GPU that it can use. Without a driver's device PyTorch is not even asked."""
+    if not any(Path(device).exists() for device in _DEVICES):
+        return False
     import torch
 
     return torch.cuda.is_available()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 P = ParamSpec("P")
 
@@ -22,6 +23,16 @@ Trust = Annotated[bool, typer.Option("--trust-weights", help="Load weights that 
 NoFetch = Annotated[bool, typer.Option("--no-fetch", help="Take nothing from the network.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe: its latest finished run.")]
+
+
+class DefaultVerb(TyperGroup):
+    """A group of verbs whose first one needs no name: `bench RUN` is `bench run RUN`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = next(iter(self.commands))
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [first, *args]
+        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from recipebox.verbs.options import SETTINGS, Answer, Json, Run, verb
+from recipebox.verbs.options import SETTINGS, Answer, DefaultVerb, Json, Run, verb
 
 app = typer.Typer(**SETTINGS)
+bench_app = typer.Typer(**SETTINGS, cls=DefaultVerb, help="`bench RUN` measures speed; `bench compare A B` two files.")
+app.add_typer(bench_app, name="bench")
+
+Backend = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="pytorch-cpu, onnxruntime-cuda, tensorrt ...; default: as file and machine are."),
+]
+Threads = Annotated[int | None, typer.Option(help="Of one inference on a CPU; default: one a core.")]
 
 
 @app.command()
@@ -36,11 +44,31 @@ def export(run: Run, as_json: Json = False) -> Answer:
     return _stage(run, "export")
 
 
-@app.command()
+@bench_app.command("run")
 @verb
-def bench(run: Run, as_json: Json = False) -> Answer:
-    """Measure the speed of a run's exported file on this machine again."""
-    return _stage(run, "bench")
+def bench(run: Run, backend: Backend = None, threads: Threads = None, as_json: Json = False) -> Answer:
+    """Measure the speed of a run's exported file on this machine again; exit code 3 below bench.min_fps."""
+    from recipebox.bench_job import bench_job
+
+    return Answer(*bench_job(run, backend=backend, threads=threads))
+
+
+@bench_app.command("compare")
+@verb
+def bench_compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run, a recipe, or an exported file.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    dataset: Annotated[str | None, typer.Option(help="Whose test images; default: those of the run.")] = None,
+    runs: Annotated[int, typer.Option(help="Images that each is timed on.")] = 200,
+    backend: Backend = None,
+    backend_b: Annotated[str | None, typer.Option(help="Of B; default: as file and machine are.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> Answer:
+    """Time two files in turn in one process, and say which is faster where the intervals allow it."""
+    from recipebox.bench_job import compare_job
+
+    return Answer(*compare_job((a, b), dataset=dataset, backends=(backend, backend_b), threads=threads, pairs=runs))
 
 
 @app.command()
