@@ -173,8 +173,30 @@ def test_images_that_are_not_there_or_not_listed(source: Path, init: Any) -> Non
 def test_none_of_the_images_there_is_told(source: Path, init: Any) -> None:
     draw(source / "other.png")
     write(source / "a.json", coco([entry(0)], [box(0, 0)]))
-    with pytest.raises(DataError, match="none of its 1 images is there"):
+    with pytest.raises(
+        DataError, match=r"none of its 1 images can be used: a\.json: image .* there is 1 image, such as other\.png"
+    ):
         init()
+
+
+def test_ids_of_several_images_or_categories_are_not_guessed(source: Path, init: Any) -> None:
+    """The boxes of an id that two images share are nobody's; without them an image would be background."""
+    lay(source, 6)
+    twice = [entry(2), entry(2, "a3.png"), entry(4) | {"id": None}, entry(5), entry(5)]
+    write(source / "a.json", coco([entry(0), entry(1), *twice], [box(n, n) for n in range(6)]))
+    adopted = init()
+    assert sorted(labels(adopted)) == ["a0.png", "a1.png", "a5.png"]
+    assert "3 images left out: without an id of their own" in adopted.found.notes
+    write(source / "a.json", coco([entry(0)], [box(0, 0)], [{"id": 3, "name": "dent"}, {"id": 3, "name": "scratch"}]))
+    with pytest.raises(DataError, match=r"a\.json: category id 3 is called both 'dent' and 'scratch'"):
+        init(name="another")
+
+
+def test_ids_as_numbers_and_as_text_are_the_same(source: Path, init: Any) -> None:
+    lay(source, 2)
+    boxes = [box(0, 0, category="3"), box(1, 1) | {"image_id": "1"}, box(2, 1, category=7.0)]  # type: ignore[arg-type]
+    write(source / "a.json", coco([entry(0) | {"id": "0"}, entry(1)], boxes))
+    assert {name: len(lines) for name, lines in labels(init()).items()} == {"a0.png": 1, "a1.png": 2}
 
 
 def test_sizes_missing_or_of_another_copy(source: Path, init: Any) -> None:

@@ -36,9 +36,11 @@ def as_yolo(folder: Path) -> None:
     write(folder / "classes.txt", "scratch\ndent\n")
 
 
-@pytest.mark.parametrize("form", [as_yolo, as_coco, as_voc], ids=lambda form: form.__name__)
-def test_a_folder_becomes_a_recipe_that_trains(command_line: CommandLine, tmp_path: Path, form: Any) -> None:
-    """The smoke profile with two images: the whole job, through the command line."""
+FORMS = [pytest.param(form, id=form.__name__) for form in (as_yolo, as_coco, as_voc)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_folder_becomes_a_recipe(command_line: CommandLine, tmp_path: Path, form: Any) -> None:
     folder = tmp_path / "my boards"
     form(folder)
     before = fingerprint(folder)
@@ -55,11 +57,32 @@ def test_a_folder_becomes_a_recipe_that_trains(command_line: CommandLine, tmp_pa
     assert "overwrites nothing" in again.stderr
     planned = command_line("plan", "line-3", "--profile", "cpu", **cache)
     assert planned.returncode == 0, planned.stderr
-    if form is as_voc:  # the three differ in reading only, which the labels show; one is trained
-        smoke = ("--set", "train.imgsz=64", "--set", "train.batch=4", "--set", "bench.images=1", "--no-fetch")
-        trained = command_line("train", "line-3", "--profile", "smoke", *smoke, "--json", **cache)
-        assert trained.returncode == 0, trained.stderr
-        assert json.loads(trained.stdout)["state"] == "finished"
+    assert fingerprint(folder) == before
+
+
+@pytest.mark.parametrize(
+    "form", [FORMS[0], *(pytest.param(*form.values, id=form.id, marks=pytest.mark.slow) for form in FORMS[1:])]
+)
+def test_the_first_hour(command_line: CommandLine, tmp_path: Path, form: Any) -> None:
+    """init, check-data, train and predict, as docs/first-hour.md has them, with the smoke profile."""
+    folder = tmp_path / "my boards"
+    form(folder)
+    before = fingerprint(folder)
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = command_line("init", str(folder), "--name", "line-3", "--json", **cache)
+    assert done.returncode == 0, done.stderr
+    checked = command_line(*json.loads(done.stdout)["next"][1:], "--html", str(tmp_path / "page.html"), **cache)
+    assert checked.returncode == 0, checked.stdout
+    smoke = ("--set", "train.imgsz=64", "--set", "train.batch=4", "--set", "bench.images=1", "--no-fetch")
+    trained = command_line("train", "line-3", "--profile", "smoke", *smoke, "--json", **cache)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads(trained.stdout)["state"] == "finished"
+    found = command_line("predict", "line-3", str(folder), "--out", "found", "--json", **cache)
+    assert found.returncode == 0, found.stderr
+    document = json.loads(found.stdout)
+    assert (document["images"], document["skipped"]) == (12, [])
+    assert set(document["names"]) == {"scratch", "dent"}
+    assert len(list((tmp_path / "found" / "labels").rglob("*.txt"))) == 12
     assert fingerprint(folder) == before
 
 
@@ -126,6 +149,13 @@ def circle(folder: Path) -> None:
     (folder / "gone.png").symlink_to("nowhere.png")
 
 
+def phone(folder: Path) -> None:
+    for index in range(4):
+        write(folder / f"IMG_{index}.HEIC", "")
+    write(folder / "IMG_0.txt", "0 0.5 0.5 0.5 0.5\n")
+    write(folder / "IMG_1.txt", "0 0.5 0.5 0.5 0.5\n")
+
+
 def labelme(folder: Path) -> None:
     for image in boards(folder, 3):
         write(image.with_suffix(".json"), json.dumps({"shapes": [], "imagePath": image.name}))
@@ -157,6 +187,7 @@ def bad_names(folder: Path) -> None:
         (garbage, "not well-formed XML"),
         (huge_label, "none with a line"),
         (circle, "no images below it"),
+        (phone, "no images below it (6 other files: 4 .heic, 2 .txt)"),
         (labelme, "LabelMe"),
         (bomb, "document type"),
         (deep_json, "not valid JSON"),

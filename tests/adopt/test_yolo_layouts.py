@@ -171,6 +171,56 @@ def test_a_kept_split_that_tears_boards_is_told(source: Path, init: Any) -> None
     assert not any("more than one side" in note for note in anew.splits.notes)
 
 
+def roboflow(root: Path) -> None:
+    """Three augmented copies of each image, and one of a training image in valid."""
+    for index, split in enumerate(["train"] * 12 + ["valid"] * 4):
+        name = f"board{0 if index == 15 else index // 3}_jpg.rf.{index:032x}"
+        draw(root / split / "images" / f"{name}.jpg", seed=index)
+        write(root / split / "labels" / f"{name}.txt", LINE)
+    write(root / "data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['scratch']\n")
+
+
+def test_an_export_one_folder_deeper_is_found(source: Path, init: Any) -> None:
+    roboflow(source / "export (1)")
+    draw(source / "more.png")
+    adopted = init()
+    assert (adopted.written, adopted.folder, adopted.found.names) == (False, source / "export (1)", ("scratch",))
+    assert "1 image, such as more.png, lies in no split of data.yaml: not used" in adopted.found.notes
+    assert any(note.startswith("1 of 5 groups are on more than one side") for note in adopted.splits.notes)
+
+
+def test_two_exports_beside_each_other_have_to_agree(source: Path, init: Any) -> None:
+    roboflow(source / "one")
+    roboflow(source / "two")
+    adopted = init()
+    assert adopted.found.names == ("scratch",)
+    assert len(labels(adopted)) == 16, "names of the two are the same, numbers were added"
+    write(source / "two" / "data.yaml", "names: [dent]\ntrain: ../train/images\n")
+    with pytest.raises(DataError, match=r"one/data\.yaml and two/data\.yaml name other classes"):
+        init(name="another")
+
+
+def test_a_val_without_boxes_is_not_kept(source: Path, init: Any) -> None:
+    """Training would refuse the folder as it is: nothing to choose the best epoch by."""
+    for index, split in enumerate(["train"] * 8 + ["val"] * 2):
+        draw(source / "images" / split / f"{index}.png", seed=index)
+        write(source / "labels" / split / f"{index}.txt", LINE if split == "train" else "")
+    write(source / "data.yaml", "names: [scratch]\ntrain: images/train\nval: images/val\n")
+    adopted = init()
+    assert adopted.written
+    from recipebox.data.datasets import prepare
+
+    assert any(len(boxes) for boxes in prepare(str(adopted.folder)).val.boxes)
+
+
+def test_predictions_are_told_from_labels(source: Path, init: Any) -> None:
+    flat(source)
+    for label in source.glob("a*.txt"):
+        label.write_text("0 0.5 0.5 0.5 0.5 0.93\n")
+    with pytest.raises(DataError, match=r"a0\.txt begins with '0 0.5 0.5 0.5 0.5 0.93': a sixth is a score"):
+        init()
+
+
 def test_yaml_of_something_else_does_not_stand_in_the_way(source: Path, init: Any) -> None:
     flat(source)
     write(source / "compose.yaml", "services: {a: b}\n")

@@ -80,22 +80,25 @@ def read_coco(survey: Survey, files: list[CocoFile]) -> Found:
     """Everything in the files that has a box, or can be given one.
 
     Raises:
-        DataError: not one image of the lists is there.
+        DataError: not one image of the lists is there, or two categories share an id.
     """
     reader = _Reader(survey, files)
     for file in files:
         reader.read(file)
     if not reader.items:
         raise DataError(
-            f"{survey.root}: COCO JSON ({_names(files)}), but none of its {reader.listed} images is there. "
-            f"{count(len(survey.images), 'image')} lie below the folder; `file_name` has to be the name of one."
+            f"{survey.root}: COCO JSON ({_names(files, survey)}), but none of its {reader.listed} images can be used: "
+            f"{reader.left_out[0] if reader.left_out else 'the list is empty'}. Below the folder there "
+            f"{'is' if len(survey.images) == 1 else 'are'} {count(len(survey.images), 'image')}, such as "
+            f"{survey.inside(survey.images[0])}; `file_name` has to be the name of one."
         )
-    kind = f"COCO JSON ({_names(files)})"
+    kind = f"COCO JSON ({_names(files, survey)})"
     return Found(kind, tuple(reader.names), list(reader.items.values()), reader.notes(), reader.left_out)
 
 
-def _names(files: list[CocoFile]) -> str:
-    return ", ".join(file.path.name for file in files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+def _names(files: list[CocoFile], survey: Survey) -> str:
+    shown = ", ".join(str(survey.inside(file.path)) for file in files[:3])
+    return shown + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
 
 class _Reader:
@@ -130,9 +133,11 @@ class _Reader:
 
     def read(self, file: CocoFile) -> None:
         """Add a file's images with their boxes."""
-        numbers = {key: self.names.index(name) for key, name in _categories(file) if name in self.names}
+        numbers = self._numbers(file)
         of_image: dict[Any, list[dict[str, Any]]] = {}
-        known = {_id(image, "id") for image in file.images}
+        named = {(_id(image, "id"), str(image.get("file_name"))) for image in file.images if isinstance(image, dict)}
+        owners = Counter(key for key, _ in named)
+        known = set(owners)
         for annotation in file.annotations:
             key = _id(annotation, "image_id")
             if isinstance(annotation, dict) and key is not None and key in known:
@@ -141,7 +146,23 @@ class _Reader:
                 self._leave(file, annotation, "belongs to no image of the list")
         for image in file.images:
             self.listed += 1
-            self._image(file, image, of_image, numbers)
+            key = _id(image, "id")
+            if isinstance(image, dict) and (key is None or owners[key] > 1):
+                # Whose boxes are whose nobody can say; without any it would be trained as background.
+                self._said["images left out: without an id of their own"] += 1
+                self.left_out.append(f"{file.path.name}: image {str(image)[:100]}: no id of its own")
+            else:
+                self._image(file, image, of_image, numbers)
+
+    def _numbers(self, file: CocoFile) -> dict[Any, int]:
+        names: dict[Any, str] = {}
+        for key, name in _categories(file):
+            if names.setdefault(key, name) != name:
+                raise DataError(
+                    f"{file.path}: category id {key} is called both {names[key][:60]!r} and {name[:60]!r}. Give each "
+                    "category an id of its own."
+                )
+        return {key: self.names.index(name) for key, name in names.items() if name in self.names}
 
     def _image(
         self, file: CocoFile, entry: Any, of_image: dict[Any, list[dict[str, Any]]], numbers: dict[Any, int]
@@ -203,15 +224,17 @@ _TURNED = "images lie on their side in the JSON (EXIF turns them): look at their
 def _categories(file: CocoFile) -> Iterator[tuple[Any, str]]:
     """(id, name), by id."""
     rows = [each for each in file.categories if isinstance(each, dict) and _id(each, "id") is not None]
-    for each in sorted(rows, key=lambda each: (not isinstance(each["id"], int), str(each["id"]).zfill(20))):
-        name = each.get("name")
-        yield each["id"], str(name).strip() if name not in (None, "") else f"category {each['id']}"
+    for each in sorted(rows, key=lambda each: (not _id(each, "id").isdecimal(), _id(each, "id").zfill(20))):
+        name, key = each.get("name"), _id(each, "id")
+        yield key, str(name).strip() if name not in (None, "") else f"category {key}"
 
 
 def _id(entry: Any, key: str) -> Any:
-    """An id that can be looked up."""
+    """An id that can be looked up: some tools write 7 here and "7" or 7.0 there."""
     value = entry.get(key) if isinstance(entry, dict) else None
-    return value if isinstance(value, int | str) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | str) else None
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ _TOKENS = re.compile(r"[^\W\d_]+|\d+")
 
 @dataclass(frozen=True)
 class Grouping:
-    """The group of each item, and why: folders, names, runs, none or regex, in words."""
+    """The group of each item, and why: folders, names, copies, runs, none or regex, in words."""
 
     keys: list[str]
     by: str
@@ -51,9 +51,11 @@ def group(items: Sequence[Item], root: Path, by: str | None, *, folders_are_clas
     if by is not None:
         return _by_regex(inside, by)
     candidates = [] if folders_are_classes else [("folders", _by_folder(inside))]
-    bases = [_base(path) for path in inside]
+    bases = _bases(inside)
     if not _are_hashes(bases):
         candidates += [("names", keys) for keys in _by_name(bases)]
+    if any(".rf." in path.stem for path in inside):
+        candidates.append(("copies", bases))
     for least in (5, 3):
         for kind, keys in candidates:
             if _tells_apart(keys, least) and not _are_classes(keys, items):
@@ -86,9 +88,17 @@ def _by_folder(inside: Sequence[Path]) -> list[str]:
     return ["/".join(telling_folders(path)) for path in inside]
 
 
-def _base(path: Path) -> str:
-    """The stem without what an export appends to augmented copies: `board7_jpg.rf.0a1b` -> `board7`."""
-    return re.sub(r"_(jpe?g|png|bmp|tiff?)$", "", path.stem.partition(".rf.")[0], flags=re.IGNORECASE)
+def _bases(inside: Sequence[Path]) -> list[str]:
+    """The stems without what exports add: Roboflow to augmented copies (`board7_jpg.rf.0a1b` -> `board7`), Label Studio
+    to every upload (`3f0c91ab-board7` -> `board7`; a date has no letters)."""
+    bases = [
+        re.sub(r"_(jpe?g|png|bmp|tiff?)$", "", path.stem.partition(".rf.")[0], flags=re.IGNORECASE) for path in inside
+    ]
+    uploads = [re.match(r"[0-9a-f]{8}-(?=.)", base) for base in bases]
+    letters = sum(bool(upload and re.search(r"[a-f]", upload.group())) for upload in uploads)
+    if None in uploads or letters * 2 <= len(bases):
+        return bases
+    return [base[9:] for base in bases]
 
 
 def _by_name(bases: Sequence[str]) -> list[list[str]]:
@@ -146,7 +156,11 @@ def _natural(name: tuple[str, str]) -> list[tuple[int, int, str]]:
 
 
 def _where(kind: str) -> str:
-    return {"folders": "by the folders that images lie in", "names": "by the beginnings of file names"}[kind]
+    return {
+        "folders": "by the folders that images lie in",
+        "names": "by the beginnings of file names",
+        "copies": "by the image that augmented copies were made of",
+    }[kind]
 
 
 def _examples(keys: Sequence[str]) -> str:

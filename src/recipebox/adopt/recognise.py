@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -111,13 +112,16 @@ def _usable(found: Found, survey: Survey) -> Found:
 
 
 def _no_images(survey: Survey) -> str:
+    kinds = Counter(path.suffix.lower() or "without suffix" for path in survey.others)
     there = count(len(survey.others), "other file")
+    if kinds:
+        there += ": " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(4))
     if survey.unreadable:
         more = len(survey.unreadable) - 1
         there += f"; could not be looked at: {survey.unreadable[0]}{f' and {more} more' if more else ''}"
     return (
-        f"{survey.root}: no images below it ({there}). Looked for .jpg, .jpeg, .png, .bmp, .tif, .tiff and .webp. Copy "
-        "the images there with their labels, or give the folder that holds them."
+        f"{survey.root}: no images below it ({there}). Looked for .jpg, .jpeg, .png, .bmp, .tif, .tiff and .webp; "
+        "others have to be converted. Copy the images there with their labels, or give the folder that holds them."
     )
 
 

@@ -143,7 +143,8 @@ def _recipe_place(name: str) -> Path:
 
 def _stays(found: Found, splits: Splits, wishes: Wishes) -> Path | None:
     """The folder itself where training reads it as it is, and nobody asked for anything else."""
-    if found.in_place is None or not splits.kept or wishes.to is not None or wishes.copy:
+    asked = wishes.to is not None or wishes.copy
+    if found.in_place is None or asked or splits.of != [item.split for item in found.items]:
         return None
     # A recipe is UTF-8, so it cannot name a path that is not.
     return found.in_place if _printable(str(found.in_place)) == str(found.in_place) else None
@@ -151,7 +152,7 @@ def _stays(found: Found, splits: Splits, wishes: Wishes) -> Path | None:
 
 def _torn(grouping: Grouping, splits: Splits) -> list[str]:
     """Whether a split that is kept has pictures of one board, or of one session, on several sides."""
-    if not splits.kept or grouping.by not in {"folders", "names", "regex"}:
+    if not splits.kept or grouping.by not in {"folders", "names", "copies", "regex"}:
         return []
     sides: dict[str, set[str]] = {}
     for key, side in zip(grouping.keys, splits.of, strict=True):

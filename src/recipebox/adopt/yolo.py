@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from pathlib import Path
 
 from recipebox.adopt.found import Box, Found, Item
 from recipebox.adopt.survey import Survey, split_of, split_word
-from recipebox.data.yolo_description import declared_names
+from recipebox.data.yolo_description import DESCRIPTIONS, declared_names
 from recipebox.data.yolo_folder import IMAGE_SUFFIXES, declared_layout
 from recipebox.data.yolo_labels import MAX_BOXES, count, label_path
 from recipebox.errors import DataError
@@ -32,8 +33,9 @@ def read_yolo_in_place(survey: Survey) -> Found | None:
     Raises:
         DataError: there are class names, but they cannot be used.
     """
+    folder = _described_folder(survey)
     try:
-        layout = declared_layout(survey.root)
+        layout = declared_layout(folder)
     except DataError:
         return None
     if not layout.val or not any(label_path(image).is_file() for image in layout.train):
@@ -43,9 +45,24 @@ def read_yolo_in_place(survey: Survey) -> Found | None:
         for image in track(images, "reading labels"):
             label = label_path(image)
             items.append(Item(image, read_boxes(label), split, label))
-    found = Found("YOLO txt, in order", layout.names, items, list(layout.notes), in_place=survey.root)
+    found = Found("YOLO txt, in order", layout.names, items, list(layout.notes), in_place=folder)
+    listed = {os.path.realpath(item.image) for item in items}
+    others = [image for image in survey.images if os.path.realpath(image) not in listed]
+    if others:
+        lie = "lies" if len(others) == 1 else "lie"
+        found.notes.append(
+            f"{count(len(others), 'image')}, such as {survey.inside(others[0])}, {lie} in no split of data.yaml: not "
+            "used"
+        )
     found.notes += _about_labels(items)
     return found
+
+
+def _described_folder(survey: Survey) -> Path:
+    """The folder with data.yaml: an unpacked export often has a folder more around it."""
+    below = [path for path in survey.others if path.name in DESCRIPTIONS]
+    at_top = any(path.parent == survey.root and path.suffix in {".yaml", ".yml"} for path in survey.others)
+    return below[0].parent if len(below) == 1 and not at_top else survey.root
 
 
 def read_yolo_loose(survey: Survey) -> tuple[Found | None, str]:
@@ -68,7 +85,8 @@ def read_yolo_loose(survey: Survey) -> tuple[Found | None, str]:
     if not paired:
         return None, f"{count(sum(map(len, labels.values())), '.txt file')}, none named like an image"
     if not any(read_boxes(label) for label in paired[:: max(1, len(paired) // _TRIED)]):
-        return None, f"{count(len(paired), '.txt file')} named like images, none with a line `class x y width height`"
+        told = f"{count(len(paired), '.txt file')} named like images, none with a line `class x y width height`"
+        return None, f"{told}{_beginning(paired, survey)}"
     declared = _declared_splits(survey, lists)
     items = []
     for image, label in track(of_image.items(), "reading labels"):
@@ -77,6 +95,20 @@ def read_yolo_loose(survey: Survey) -> tuple[Found | None, str]:
         items.append(Item(image, boxes, split, label))
     names, notes = _names(survey, names_file, items)
     return Found("YOLO txt", names, items, [*notes, *_about_labels(items)]), ""
+
+
+def _beginning(labels: list[Path], survey: Survey) -> str:
+    """What the first label file says instead."""
+    for label in labels[:_TRIED]:
+        try:
+            with label.open("rb") as file:
+                line = file.read(200).decode("utf-8", errors="replace").strip().partition("\n")[0].strip()
+        except OSError:
+            continue
+        if line:
+            scored = ": a sixth is a score, so these are predictions" if len(line.split()) == 6 else ""
+            return f"; {survey.inside(label)} begins with {line[:60]!r}{scored}"
+    return "; they are empty"
 
 
 def read_boxes(label: Path) -> list[Box]:
@@ -142,12 +174,14 @@ def _names_file(survey: Survey) -> Path | None:
 def _names(survey: Survey, names_file: Path | None, items: list[Item]) -> tuple[tuple[str, ...], list[str]]:
     numbers = Counter(box[0] for item in items for box in item.boxes)
     described = [path for path in survey.others if path.parent == survey.root and path.suffix in {".yaml", ".yml"}]
-    if described:
+    below = [] if described else [path for path in survey.others if path.name in DESCRIPTIONS]
+    if described or below:
         try:
-            words = "class names from the YAML file; its folders are not here, or have no val"
-            return declared_names(survey.root), [words]
+            names = _agreed(below, survey) if below else declared_names(survey.root)
+            which = f"{count(len(below), 'YAML file')}" if len(below) > 1 else "the YAML file"
+            return names, [f"class names from {which}; its folders are not here, or have no val"]
         except DataError:  # a YAML file may be about anything, unless it is called so
-            if names_file is None or any(path.stem in {"data", "dataset"} for path in described):
+            if names_file is None or below or any(path.stem in {"data", "dataset"} for path in described):
                 raise
     if names_file is not None:
         try:
@@ -167,6 +201,19 @@ def _names(survey: Survey, names_file: Path | None, items: list[Item]) -> tuple[
         )
     words = "no class names are there (data.yaml, classes.txt): they are called class0, class1 and so on in data.yaml"
     return tuple(f"class{number}" for number in range(highest + 1)), [words]
+
+
+def _agreed(files: list[Path], survey: Survey) -> tuple[str, ...]:
+    """The class names that all the descriptions share. Raises DataError where they differ."""
+    names = {file: declared_names(file) for file in files}
+    first = files[0]
+    other = next((file for file in files if names[file] != names[first]), None)
+    if other is not None:
+        raise DataError(
+            f"{survey.root}: {survey.inside(first)} and {survey.inside(other)} name other classes. Give "
+            "the folder of one."
+        )
+    return names[first]
 
 
 def _about_labels(items: list[Item]) -> list[str]:

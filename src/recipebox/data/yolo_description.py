@@ -13,6 +13,8 @@ from typing import Any
 from recipebox.data.findings.finding import Fault
 from recipebox.errors import DataError
 
+DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
+"""What a description is called, first one first."""
 Faults = list[tuple[Fault, Path, int | None]]
 """What is wrong with a description, with file and line, where somebody wants to hear of all of it."""
 
@@ -34,7 +36,7 @@ def read_description(folder: Path, names: Sequence[str] | None) -> tuple[dict[st
     else:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder. Give a folder in YOLO layout, or the name of a known data set.")
-        found = [folder / stem for stem in ("data.yaml", "data.yml", "dataset.yaml") if (folder / stem).is_file()]
+        found = [folder / stem for stem in DESCRIPTIONS if (folder / stem).is_file()]
         others = sorted(path for path in folder.glob("*.y*ml") if path.is_file())
         yaml_file = found[0] if found else others[0] if len(others) == 1 else None
     if yaml_file is None:

@@ -55,7 +55,10 @@ def read_line(fields: list[str], class_count: int) -> Row | Fault:
 def field_count(fields: list[str]) -> Fault | None:
     if len(fields) == 5 or (len(fields) >= 7 and len(fields) % 2 == 1):
         return None
-    return Fault("field-count", f"{len(fields)} fields, expected 5 (or a polygon: a class and 3 or more points)")
+    scored = ". A sixth is a score: are these predictions?" if len(fields) == 6 else ""
+    return Fault(
+        "field-count", f"{len(fields)} fields, expected 5 (or a polygon: a class and 3 or more points){scored}"
+    )
 
 
 def not_numbers(fields: list[str]) -> Fault | None:
