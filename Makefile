@@ -10,7 +10,7 @@ RECIPEBOX_VENV ?= .venv
 # of DATASET is a set that is known already, nothing that init could look at.
 NAME_ := $(if $(filter command,$(firstword $(origin NAME))),given)
 DATASET_ := $(if $(filter file,$(origin DATASET)),,given)
-VARIABLES := RECIPE RUN A B IMAGES OUT PROFILE DEVICE DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN A B IMAGES OUT PROFILE DEVICE PRECISION DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -61,8 +61,8 @@ check-data: $(READY) ## What is wrong with DATASET (a name or a folder), with fi
 evaluate: $(READY) ## Evaluate RUN (or the latest finished run of RECIPE) on its test split again
 	@$(BOX) evaluate -- $(THE_RUN)
 
-export-onnx: $(READY) ## Export RUN to ONNX again and check its accuracy
-	@$(BOX) export -- $(THE_RUN)
+export-onnx: $(READY) ## Export RUN to ONNX and check its accuracy (PRECISION=fp32|fp16|int8, by default the recipe's)
+	@$(BOX) export $${PRECISION:+--precision "$$PRECISION"} -- $(THE_RUN)
 
 bench: $(READY) ## Measure the speed of RUN's exported file on this machine; fails below the recipe's bench.min_fps
 	@$(BOX) bench -- $(THE_RUN)

@@ -29,6 +29,7 @@ JOB = (
         "check_data",
         "job",
         "bench_job",
+        "shipping",
         "experiment",
         "answers",
     ),
@@ -40,7 +41,7 @@ RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerat
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib"}
 LIGHT = (
     *("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", "doctor", "checkup"),
-    *("check_data", "bench_job", "verbs", "adopt"),
+    *("check_data", "bench_job", "shipping", "verbs", "adopt"),
     *FOUNDATION,
 )
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""

@@ -119,7 +119,7 @@ def _shipped_detector(run: RunDir) -> Detect:
 
     from recipebox.data.letterbox import letterbox, to_input
     from recipebox.evaluate.postprocess import detections
-    from recipebox.export.onnx import OnnxDetector
+    from recipebox.export.detector import OnnxDetector
 
     detector = OnnxDetector(run.onnx)
 

@@ -19,7 +19,7 @@ from recipebox.data.letterbox import letterbox, read_image, to_input
 from recipebox.errors import BadInput, DataError, WeightsError
 from recipebox.evaluate.detector import TorchDetector
 from recipebox.evaluate.postprocess import detections
-from recipebox.export.onnx import OnnxDetector
+from recipebox.export.detector import OnnxDetector
 from recipebox.run_dir import RunDir
 
 

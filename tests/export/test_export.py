@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recipebox.errors import CheckFailed, RunError, StorageError, WeightsError
 from recipebox.evaluate.detector import TorchDetector
-from recipebox.export.onnx import OPSET, OnnxDetector, export_onnx
+from recipebox.export.detector import OnnxDetector
+from recipebox.export.onnx import export_onnx
 from recipebox.export.parity import parity
 from recipebox.export.run import check_export, export
 from recipebox.run_dir import RunDir
@@ -55,7 +56,7 @@ def test_file_carries_what_a_deployment_needs(onnx_file: Path, tiny: Any) -> Non
     assert metadata["names"] == str({0: "open", 1: "short", 2: "pin hole's"})
     assert (metadata["imgsz"], metadata["stride"], metadata["task"]) == ("[64, 64]", "32", "detect")
     assert metadata["weights_sha256"] == tiny.sha256
-    assert model.opset_import[0].version == OPSET
+    assert model.opset_import[0].version == 18
     assert [path.name for path in onnx_file.parent.iterdir()] == ["best.onnx"]
 
 
@@ -82,7 +83,7 @@ def test_export_passes_and_says_what_it_measured(make: Any, run: RunDir, tiny: A
     assert document == run.read_result("export")
     assert document["passed"] is True and document["map_drop"] == pytest.approx(0.0, abs=1e-6)
     assert document["sha256"] == hashlib.sha256(run.onnx.read_bytes()).hexdigest()
-    assert document["bytes"] == run.onnx.stat().st_size and document["opset"] == OPSET
+    assert document["bytes"] == run.onnx.stat().st_size and document["opset"] == 18
     before = run.read_result("evaluate")["test"]
     assert document["test"]["mAP50-95"] == pytest.approx(before["mAP50-95"], abs=1e-6)
     assert document["parity"]["images"] == 8 and 0 < document["parity"]["max_box_px"] < 0.01
@@ -183,7 +184,7 @@ def test_files_with_foreign_metadata_or_shapes_are_named(onnx_file: Path, tmp_pa
         OnnxDetector(path)
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 5]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     helper.set_model_props(model, {"names": "{0: 'a'}"})
     path.write_bytes(model.SerializeToString())
     with pytest.raises(WeightsError, match=r"takes \(x: tensor\(float\) \[2, 5\]\)"):

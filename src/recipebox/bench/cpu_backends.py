@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recipebox.bench.backend import Name, Raw
 from recipebox.evaluate.detector import Detector, TorchDetector
-from recipebox.export.onnx import OnnxDetector
+from recipebox.export.detector import OnnxDetector
 
 
 class _OnCpu:

@@ -241,7 +241,7 @@ def open_onnx(path: Path, name: Name, provider: str) -> DeviceBackend:
 
 def checked_onnx(path: Path) -> tuple[Any, tuple[int, ...]]:
     """The file as a detector that was checked on the CPU, and the shape of its output for one image."""
-    from recipebox.export.onnx import OnnxDetector
+    from recipebox.export.detector import OnnxDetector
 
     detector = OnnxDetector(path)
     raw = detector(np.zeros((1, 3, detector.imgsz, detector.imgsz), np.float32))

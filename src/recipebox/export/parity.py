@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipebox.evaluate.detector import Detector
-from recipebox.evaluate.postprocess import is_end_to_end
+from recipebox.evaluate.postprocess import detections, is_end_to_end
+from recipebox.export.nms import LOWEST_SCORE
 
 COMPARED_SCORE = 0.05
 """Boxes that score less are never shown and may differ by pixels for no reason."""
@@ -38,18 +39,66 @@ class Parity:
 
 def parity(reference: Detector, exported: Detector, images: Iterable[NDArray[np.float32]]) -> Parity:
     """Compare two detectors on prepared images (3, imgsz, imgsz), one at a time."""
-    count = compared = 0
-    max_score, box_differences = 0.0, []
+    differences = Differences()
     for image in images:
-        a, b = reference(image[None])[0], exported(image[None])[0]
+        differences.add(reference(image[None])[0], exported(image[None])[0])
+    return differences.result()
+
+
+class Differences:
+    """Largest differences so far, image by image."""
+
+    def __init__(self) -> None:
+        self._count = self._compared = 0
+        self._score = 0.0
+        self._boxes: list[float] = []
+
+    def add(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> None:
+        """One image's raw output: PyTorch's, and the file's. With NMS inside it is compared with PyTorch after NMS."""
+        if is_end_to_end(b[None]) and not is_end_to_end(a[None]):
+            a = _after_nms(a, len(b))
         if a.shape != b.shape:
             raise ValueError(f"outputs of different shapes: {a.shape} and {b.shape}")
         compare = _compare_rows if is_end_to_end(a[None]) else _compare_anchors
         score, boxes = compare(a.astype(np.float64), b.astype(np.float64))
-        count, compared = count + 1, compared + len(boxes)
-        max_score = max(max_score, score)
-        box_differences += [float(boxes.max())] if len(boxes) else []
-    return Parity(count, max(box_differences) if box_differences else None, max_score, compared)
+        self._count, self._compared = self._count + 1, self._compared + len(boxes)
+        self._score = max(self._score, score)
+        self._boxes += [float(boxes.max())] if len(boxes) else []
+
+    def result(self) -> Parity:
+        return Parity(self._count, max(self._boxes) if self._boxes else None, self._score, self._compared)
+
+
+class Compared:
+    """An exported detector that is measured, and on some of its images compared with PyTorch by the way.
+
+    So the gate decodes each image once. `chosen` are places in the order in which the images come;
+    `final_boxes` says, once it ran, whether the file picks final boxes itself.
+    """
+
+    def __init__(self, exported: Detector, reference: Detector, chosen: Iterable[int]) -> None:
+        self.exported, self.reference, self.chosen = exported, reference, frozenset(chosen)
+        self.names, self.imgsz = exported.names, exported.imgsz
+        self.sha256, self.precision = exported.sha256, exported.precision
+        self.differences = Differences()
+        self.final_boxes = False
+        self._seen = 0
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As the exported detector."""
+        raw = self.exported(images)
+        self.final_boxes = is_end_to_end(raw)
+        for image, found in zip(images, raw, strict=True):
+            if self._seen in self.chosen:
+                self.differences.add(self.reference(image[None])[0], found)
+            self._seen += 1
+        return raw
+
+
+def _after_nms(raw: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    """PyTorch's raw output of one image as rows of six, filled up with zeros."""
+    found = detections(raw[None], conf=LOWEST_SCORE, max_det=rows)[0]
+    return np.concatenate([found, np.zeros((rows - len(found), 6), np.float32)])
 
 
 def _compare_anchors(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

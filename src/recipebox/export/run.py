@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import CheckFailed, RunError
-from recipebox.evaluate.detection import Measurement, measure, prepare
+from recipebox.evaluate.detection import Measurement, measure
 from recipebox.evaluate.detector import TorchDetector, check_names
 from recipebox.evaluate.run import read_evaluation, trained_sha256
-from recipebox.export.onnx import OnnxDetector, export_onnx, opset
-from recipebox.export.parity import Parity, parity
-from recipebox.progress import track
+from recipebox.export.calibration import CalibrationImages, calibration_images
+from recipebox.export.detector import OnnxDetector
+from recipebox.export.gate import losses, losses_table, reasons_against
+from recipebox.export.onnx import export_onnx, opset
+from recipebox.export.parity import Compared
+from recipebox.export.variant import Place, Variant, place, recipe_variant
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
 
 PARITY_IMAGES = 32
-MAX_BOX_PX = 1.0
-MAX_SCORE = 0.01
-"""What fp32 may differ by. Rounding gives about a thousandth of either; more is another computation, and where a weak
-detector has no mAP to lose this alone notices."""
+AT_ONCE = 8
+"""Images a call, where the file takes any number."""
 
 
-def export(run: RunDir, settings: Settings, detection_set: DetectionSet) -> dict[str, Any]:
-    """Export a run's best weights to ONNX, measure that file on the test split, and write export.json.
+def export(
+    run: RunDir, settings: Settings, detection_set: DetectionSet, *, variant: Variant | None = None
+) -> dict[str, Any]:
+    """Export a run's best weights to ONNX, measure that file on the test split, and write its export.json.
+
+    Args:
+        run: an evaluated run.
+        settings: its settings; `export` and `train.imgsz` are used.
+        detection_set: the data it was trained on.
+        variant: which file; None makes the recipe's own, the one that ships.
 
     Returns:
         The document that was written; docs/run-files.md describes it.
@@ -35,39 +42,63 @@ def export(run: RunDir, settings: Settings, detection_set: DetectionSet) -> dict
     Raises:
         RunError: the run was not evaluated, or on other weights or data.
         WeightsError: best.pt is not what training wrote, or cannot be expressed in ONNX.
+        DataError: INT8 without training images.
+        BadInput: what the variant keeps is not there.
         CheckFailed: the file lost more than `export.max_map_drop` mAP50-95, or its output is another; export.json is
             written and says so.
     """
+    variant = variant or recipe_variant(settings.export)
     sha256 = trained_sha256(run)
     evaluated = _evaluation(run, settings, detection_set, sha256)
-    export_onnx(run.best, run.onnx, settings.train.imgsz, sha256=sha256)
-    return check_export(run, settings, detection_set, evaluated)
+    images: CalibrationImages | None = None
+    if variant.precision == "int8":
+        images = calibration_images(detection_set, settings.export.calibration, settings.train.imgsz)
+    out = place(run, variant, settings.export).onnx
+    export_onnx(run.best, out, settings.train.imgsz, sha256=sha256, variant=variant, calibration=images)
+    extra = {"calibration": images.to_json(), "keep": list(variant.keep)} if images is not None else {}
+    return check_export(run, settings, detection_set, evaluated, variant=variant, extra=extra)
 
 
 def check_export(
-    run: RunDir, settings: Settings, detection_set: DetectionSet, evaluated: dict[str, Any]
+    run: RunDir,
+    settings: Settings,
+    detection_set: DetectionSet,
+    evaluated: dict[str, Any],
+    *,
+    variant: Variant | None = None,
+    extra: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The gate by itself: measure the ONNX file that is there, write export.json, raise CheckFailed if it is worse."""
-    exported = OnnxDetector(run.onnx)
+    """The gate by itself: measure the ONNX file that is there, write its document, raise CheckFailed if it is worse."""
+    variant = variant or recipe_variant(settings.export)
+    files = place(run, variant, settings.export)
+    exported = OnnxDetector(files.onnx)
     check_names(exported, detection_set.names, "the data set")
     reference = TorchDetector(run.best, sha256=evaluated["weights_sha256"], imgsz=settings.train.imgsz, device="cpu")
     if exported.imgsz != reference.imgsz or exported.weights_sha256 != reference.sha256:
-        raise RunError(f"{run.onnx}: was exported from other weights or for another size. Export the run again.")
-    difference = parity(reference, exported, _images(detection_set, reference.imgsz))
+        raise RunError(f"{files.onnx}: was exported from other weights or for another size. Export the run again.")
+    compared = Compared(exported, reference, _spread(len(detection_set.test)))
     test = measure(
-        exported, detection_set.test, names=detection_set.names, batch=1, progress="measuring the ONNX file on test"
+        compared,
+        detection_set.test,
+        names=detection_set.names,
+        batch=exported.batch or AT_ONCE,
+        progress=f"measuring {files.onnx.name} on test",
     )
-    document, reasons = _judge(settings, evaluated, exported, difference, test)
-    document["bytes"] = run.onnx.stat().st_size
-    document["opset"] = opset(run.onnx)
-    write_json(run.result("export"), document)
-    if reasons:
-        raise CheckFailed(
-            f"{run.onnx} is not as accurate as {run.best.name}: {'; '.join(reasons)}.\n"
-            f"{_lost_classes(evaluated, test, detection_set.names)}"
-            "Do not ship this file. `export.max_map_drop` in the recipe says how much may be lost."
-        )
-    return document
+    document = _document(files, variant, settings, evaluated, compared, test) | (extra or {})
+    write_json(files.result, document)
+    if document["passed"]:
+        return document
+    raise CheckFailed(
+        f"{files.onnx} is not as accurate as {run.best.name}: {'; '.join(document['reasons'])}.\n"
+        f"{losses_table(losses(evaluated, test))}{_mend(run, variant)}"
+    )
+
+
+def _mend(run: RunDir, variant: Variant) -> str:
+    text = "Do not ship this file. `export.max_map_drop` in the recipe says how much may be lost."
+    if variant.precision == "int8":
+        text += f" `recipebox export {run.root} --precision int8 --scan` says which layers to keep in FP16."
+    return text
 
 
 def _evaluation(run: RunDir, settings: Settings, detection_set: DetectionSet, sha256: str) -> dict[str, Any]:
@@ -83,59 +114,44 @@ def _evaluation(run: RunDir, settings: Settings, detection_set: DetectionSet, sh
     return evaluated
 
 
-def _images(detection_set: DetectionSet, imgsz: int) -> Iterator[NDArray[np.float32]]:
-    split = detection_set.test
-    chosen = np.unique(np.linspace(0, len(split) - 1, min(PARITY_IMAGES, len(split))).round().astype(int))
-    for index in track(chosen.tolist(), "comparing ONNX with PyTorch"):
-        yield prepare(split.images[index], split.boxes[index], imgsz)[0]
+def _spread(images: int) -> list[int]:
+    """Places of the images that parity is measured on, evenly over the split."""
+    places: list[int] = np.unique(np.linspace(0, images - 1, min(PARITY_IMAGES, images)).round().astype(int)).tolist()
+    return places
 
 
-def _judge(
-    settings: Settings, evaluated: dict[str, Any], exported: OnnxDetector, difference: Parity, test: Measurement
-) -> tuple[dict[str, Any], list[str]]:
-    """The document (without what is read from the file system) and why it does not pass."""
-    allowed = settings.export.max_map_drop
+def _document(
+    files: Place,
+    variant: Variant,
+    settings: Settings,
+    evaluated: dict[str, Any],
+    compared: Compared,
+    test: Measurement,
+) -> dict[str, Any]:
+    allowed, difference = settings.export.max_map_drop, compared.differences.result()
+    threshold = float(evaluated["threshold"])
+    before, after = evaluated["test"].get("mAP50-95"), test.map50_95
     document: dict[str, Any] = {
         "schema": 1,
-        "file": "weights/best.onnx",
-        "sha256": exported.sha256,
-        "bytes": 0,
+        "file": f"{files.onnx.parent.name}/{files.onnx.name}",
+        "sha256": compared.sha256,
+        "bytes": files.onnx.stat().st_size,
         "format": "onnx",
-        "precision": exported.precision,
-        "opset": 0,
+        "precision": variant.precision,
+        "batch": variant.batch,
+        "nms": variant.nms,
+        "opset": opset(files.onnx),
         "weights_sha256": evaluated["weights_sha256"],
-        "imgsz": exported.imgsz,
+        "imgsz": compared.imgsz,
         "parity": difference.to_json(),
-        "test": test.summary(float(evaluated["threshold"])),
+        "test": test.summary(threshold),
+        "per_class": test.per_class(threshold=threshold, iou=settings.evaluate.iou),
         "max_map_drop": allowed,
     }
-    reasons = []
-    before, after = evaluated["test"].get("mAP50-95"), test.map50_95
     if before is not None and after is not None:
-        drop = before - after
-        document["map_drop"] = drop
-        if drop > allowed:
-            reasons.append(f"mAP50-95 fell from {before:.4f} to {after:.4f}, by {drop:.4f}; {allowed:g} is allowed")
-    if difference.max_score > MAX_SCORE:
-        reasons.append(f"scores differ from PyTorch's by up to {difference.max_score:.3g} ({MAX_SCORE:g} is allowed)")
-    if difference.max_box_px is not None and difference.max_box_px > MAX_BOX_PX:
-        reasons.append(f"boxes differ by up to {difference.max_box_px:.3g} px ({MAX_BOX_PX:g} is allowed)")
+        document["map_drop"] = before - after
+    reasons = reasons_against(
+        variant.precision, before, after, difference, allowed=allowed, final_boxes=compared.final_boxes
+    )
     document["passed"] = not reasons
-    if reasons:
-        document["reasons"] = reasons
-    return document, reasons
-
-
-def _lost_classes(evaluated: dict[str, Any], test: Measurement, names: tuple[str, ...]) -> str:
-    """A table of the classes whose AP50-95 fell, worst first; empty when none did."""
-    rows = []
-    for index, entry in enumerate(evaluated["per_class"]):
-        ap = test.class_ap(index)
-        if ap is not None and "AP50-95" in entry and entry["AP50-95"] > ap.mean():
-            rows.append((float(ap.mean()) - entry["AP50-95"], names[index], entry["AP50-95"], float(ap.mean())))
-    if not rows:
-        return ""
-    width = max(5, *(len(row[1]) for row in rows))
-    lines = [f"  {'class':<{width}}  AP50-95 .pt   .onnx    change"]
-    lines += [f"  {name:<{width}}  {a:11.4f}  {b:6.4f}  {change:+8.4f}" for change, name, a, b in sorted(rows)]
-    return "\n".join(lines) + "\n"
+    return document | ({"reasons": reasons} if reasons else {})

@@ -142,7 +142,7 @@ def _detector(run: RunDir, evaluation: dict[str, Any], backend: str) -> tuple[De
             f"`recipebox export {run.root}` makes one; --backend torch goes without."
         )
     if exported and backend != "torch":
-        from recipebox.export.onnx import OnnxDetector
+        from recipebox.export.detector import OnnxDetector
 
         onnx = OnnxDetector(run.onnx)
         if onnx.sha256 != run.read_result("export").get("sha256"):

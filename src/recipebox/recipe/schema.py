@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from recipebox.recipe.section import Count, Fraction, Name, NonNegative, Positive, Section, Sha256
 from recipebox.recipe.technique_sections import Techniques
 
+Precision = Literal["fp32", "fp16", "int8"]
+MOST_IMAGES = 256
+"""In one batch of an exported file."""
 ARCHITECTURE = r"^(yolov8[nslmx]|yolo11[nslmx]|yolo26[nslmx]|yolov8-mobilenetv3)$"
 
 
@@ -127,10 +130,25 @@ class Evaluate(Section):
     iou: Annotated[float, Field(ge=0.1, le=0.95)] = Field(default=0.5, description="Overlap that counts as found.")
 
 
+class Calibration(Section):
+    """Which training images tell how large activations are, for INT8."""
+
+    images: Annotated[int, Field(ge=1, le=4096)] = Field(default=128, description="Training images, drawn by `seed`.")
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
 class Export(Section):
     """The file that ships."""
 
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
+    batch: Annotated[int, Field(ge=1, le=MOST_IMAGES)] | Literal["dynamic"] = Field(
+        default=1, description="Images that the file takes at once, or `dynamic`."
+    )
+    nms: bool = Field(default=False, description="Put non-maximum suppression into the file; YOLO26 needs none.")
+    keep: tuple[str, ...] = Field(
+        default=(), description="Convolutions that an INT8 file leaves in FP16; `recipebox export --scan` finds them."
+    )
+    calibration: Calibration = Calibration()
     max_map_drop: Fraction = Field(
         default=0.005, description="Largest drop of mAP50-95 from the .pt that is let through."
     )

@@ -39,9 +39,24 @@ def evaluate(
 
 @app.command()
 @verb
-def export(run: Run, as_json: Json = False) -> Answer:
-    """Export a run's best weights to ONNX again, and check the file's accuracy."""
-    return _stage(run, "export")
+def export(
+    run: Run,
+    format: Annotated[str, typer.Option(metavar="onnx", help="What to write.")] = "onnx",
+    precision: Annotated[str | None, typer.Option(metavar="fp32|fp16|int8", help="Default: the recipe's.")] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="N|dynamic", help="Images at once; default: the recipe's.")
+    ] = None,
+    nms: Annotated[bool | None, typer.Option(help="Put non-maximum suppression into the file.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="CONVOLUTION", help="Leave it in FP16 in an INT8 file; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Export a run's best weights, and measure that very file on the test split; exit code 3 where it lost accuracy."""
+    from recipebox.shipping import Wish, export_job
+
+    made = export_job(run, Wish(format, precision, batch, nms, tuple(keep or ())))
+    return Answer(made.document, made.text)
 
 
 @bench_app.command("run")

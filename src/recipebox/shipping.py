@@ -1,0 +1,91 @@
+"""What leaves a run: `recipebox export`, in the variant that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recipebox.endings import claimed, signals_interrupt
+from recipebox.errors import BadInput
+from recipebox.job import refuse_running
+from recipebox.run_dir import RunDir, find_run
+from recipebox.stages import read_plan
+from recipebox.supplies import Supplies
+
+if TYPE_CHECKING:
+    from recipebox.export.variant import Place
+    from recipebox.recipe.schema import Settings
+
+FORMATS = ("onnx",)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The options of `recipebox export`, as they were typed."""
+
+    format: str = "onnx"
+    precision: str | None = None
+    batch: str | None = None
+    nms: bool | None = None
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The document of an export, and what people are told."""
+
+    document: dict[str, Any]
+    text: str
+
+
+def export_job(name: str, wish: Wish) -> Exported:
+    """Export a run's best weights and measure the file.
+
+    Raises:
+        BadInput: no such format, precision or batch.
+        RunError: no such run, or it is running.
+        RecipeboxError: what `export.run.export` raises.
+    """
+    run = find_run(name)
+    settings = read_plan(run).settings
+    _check_format(run, wish.format, settings)
+    from recipebox.export.run import export
+    from recipebox.export.variant import chosen, place
+
+    variant = chosen(settings.export, precision=wish.precision, batch=wish.batch, nms=wish.nms, keep=wish.keep)
+    refuse_running(run)
+    with signals_interrupt(), claimed(run):
+        document = export(run, settings, Supplies().detection_set(settings), variant=variant)
+        return Exported(document, _text(run, document, place(run, variant, settings.export)))
+
+
+def _check_format(run: RunDir, name: str, settings: Settings) -> None:
+    if name in FORMATS:
+        return
+    raise BadInput(
+        f"--format {name}: recipebox writes {' and '.join(FORMATS)}, which it can measure. For others use Ultralytics' "
+        f"exporter, and measure what it wrote yourself: yolo export model={run.best} format={name} "
+        f"imgsz={settings.train.imgsz}"
+    )
+
+
+def _text(run: RunDir, document: dict[str, Any], files: Place) -> str:
+    """The file, how far it is from PyTorch, and what the gate says."""
+    parity, test = document["parity"], document["test"]
+    boxes = f"{parity['max_box_px']:.3g} px" if "max_box_px" in parity else "no boxes to compare"
+    lines = [
+        f"{files.onnx}  {document['precision']}, batch {document['batch']}, {document['bytes'] / 2**20:.1f} MiB, "
+        f"SHA-256 {document['sha256'][:12]}",
+        f"differs from PyTorch by at most: boxes {boxes}, scores {parity['max_score']:.3g}",
+    ]
+    if "calibration" in document:
+        used = document["calibration"]
+        lines.append(f"calibrated on {used['images']} training images, seed {used['seed']}, {used['sha256'][:12]}")
+    if "map_drop" in document:
+        drop = document["map_drop"]
+        lines.append(
+            f"test mAP50-95 {test['mAP50-95']:.4f}, {'down' if drop > 0 else 'up'} {abs(drop):.4f} from the .pt; "
+            f"{document['max_map_drop']:g} may be lost: passed"
+        )
+    again = f"`recipebox report {run.root}` writes the report again."
+    return "\n".join([*lines, str(files.result), *([again] if files.onnx == run.onnx else [])])
