@@ -25,6 +25,9 @@ from recipebox.stages import is_done
 
 BACKENDS = ("auto", "onnx", "torch")
 _SHOWN = 10
+_CHOSEN = "chosen on val"
+_UNSURE = 0.02
+"""A score threshold below which every shadow counts."""
 
 
 @dataclass
@@ -42,12 +45,16 @@ class Prediction:
     def text(self) -> str:
         """For people."""
         shown = self.document
-        per_class = ", ".join(f"{name} {count}" for name, count in shown["per_class"].items() if count) or "none"
+        often = sorted(((-count, name) for name, count in shown["per_class"].items() if count))
+        per_class = ", ".join(f"{one_line(name)} {-count}" for count, name in often[:_SHOWN]) or "none"
+        per_class += f" and {len(often) - _SHOWN} more classes" if len(often) > _SHOWN else ""
         lines = [
             f"{shown['detections']} detections on {_counted(shown)} at threshold {shown['threshold']:.3f} "
             f"({shown['threshold_from']}), by {shown['detector']['file']}",
             f"  {per_class}",
         ]
+        if shown["threshold"] < _UNSURE and shown["threshold_from"] == _CHOSEN:
+            lines.append(f"  val asked for a threshold below {_UNSURE:g}: this detector has hardly learned yet")
         skipped = shown["skipped"]
         if skipped:
             lines.append(f"{len(skipped)} skipped, so the exit code is {self.exit_code}:")
@@ -122,7 +129,7 @@ def _counted(document: dict[str, Any]) -> str:
 
 def _origin(evaluation: dict[str, Any]) -> str:
     blind = evaluation.get("threshold_from") == "default"
-    return "a default: evaluation found nothing on val to choose one by" if blind else "chosen on val"
+    return "a default: evaluation found nothing on val to choose one by" if blind else _CHOSEN
 
 
 def _detector(run: RunDir, evaluation: dict[str, Any], backend: str) -> tuple[Detector, str]:

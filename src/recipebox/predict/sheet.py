@@ -112,7 +112,7 @@ def _head(tiles: Sequence[Tile], names: Sequence[str], headline: str, width: int
             counts[int(index)] = counts.get(int(index), 0) + 1
     lines: list[list[tuple[int | None, str]]] = [[(None, headline)]]
     entries: list[tuple[int | None, str]] = [
-        (index, f"{shorten(names[index] if index < len(names) else f'class {index}')} {counts[index]}")
+        (index, f"{shorten(names[index] if index < len(names) else f'class {index}')}: {counts[index]}")
         for index in sorted(counts)
     ]
     legend: list[list[tuple[int | None, str]]] = [[]]

@@ -68,9 +68,13 @@ def _splits(report: SetReport) -> Iterator[str]:
 def _rows(report: SetReport, findings: list[Finding]) -> Iterator[str]:
     near = f"{report.root}/"
     rows = [
-        [str(number), code(one.place.replace(near, "")), escape(one.split or ""), escape(one.message.replace(near, ""))]
+        [
+            f"{number} {code(one.place.replace(near, ''))}",
+            escape(one.split or ""),
+            escape(one.message.replace(near, "")),
+        ]
         for number, one in enumerate(findings[:MOST_ROWS], start=1)
     ]
-    yield table(["", "where", "split", "what"], rows, left=4)
+    yield table(["where", "split", "what"], rows, left=3)
     if len(findings) > MOST_ROWS:
         yield f"… and {len(findings) - MOST_ROWS} more; `recipebox check-data --json` lists all."

@@ -66,7 +66,8 @@ def sheet(report: SetReport, findings: Sequence[Finding]) -> bytes | None:
 def balance(report: SetReport) -> bytes:
     """Boxes of each class, one bar a split; of very many classes, those with the most boxes."""
     counts = np.stack([one.boxes for one in report.statistics.values()])
-    chosen = np.argsort(-counts.sum(axis=0), kind="stable")[:_MOST_CLASSES]
+    boxes = counts.sum(axis=0)
+    chosen = np.argsort(-boxes, kind="stable")[: min(_MOST_CLASSES, max(1, int((boxes > 0).sum())))]
     with canvas(1.2 + 0.34 * len(chosen)) as figure:
         axes = figure.add_subplot()
         bar = 0.8 / len(counts)
@@ -75,11 +76,9 @@ def balance(report: SetReport) -> bytes:
             axes.barh(at, counts[number][chosen], height=bar * 0.9, color=colour, label=split)
         axes.set_yticks(np.arange(len(chosen)), [one_line(report.names[index], 24) for index in chosen])
         axes.set_ylim(len(chosen) - 0.4, -0.6)
-        rest = (
-            f" (the {len(chosen)} most frequent of {len(report.names)} classes)"
-            if len(chosen) < len(report.names)
-            else ""
-        )
+        empty = int((boxes == 0).sum())
+        rest = f", the {_MOST_CLASSES} most frequent" if len(boxes) - empty > _MOST_CLASSES else ""
+        rest += f" ({empty} of {len(boxes)} have none)" if empty and len(chosen) < len(boxes) else ""
         axes.set_title(f"Boxes of each class{rest}")
         axes.set_xlabel("boxes")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -90,18 +89,21 @@ def spread(report: SetReport) -> bytes:
     """Sizes of boxes at the network's input, and objects in an image; shares, so that splits compare."""
     from recipebox.data.findings.box_rules import FINEST_STRIDE
 
+    used = np.flatnonzero(sum(one.sizes for one in report.statistics.values()))
+    first, end = (int(used[0]), int(used[-1]) + 2) if len(used) else (0, 1)
     with panels(2) as (figure, add):
         sizes, objects = add(), add()
         for (split, one), colour in zip(report.statistics.items(), _COLOURS, strict=False):
-            steps = np.arange(len(one.sizes))
-            _steps(sizes, 4 * 2 ** (steps / 8), one.sizes, colour, split)
+            steps = np.arange(max(0, first - 1), min(end, len(one.sizes)))
+            _steps(sizes, 4 * 2 ** (steps / 8), one.sizes[steps], colour, split, "post")
             last = max(12, int(np.flatnonzero(one.objects).max(initial=0)) + 2)
-            _steps(objects, np.arange(last), one.objects[:last], colour, split)
+            _steps(objects, np.arange(last), one.objects[:last], colour, split, "mid")
         sizes.axvline(FINEST_STRIDE, color="#000000", linestyle=":", linewidth=1.2)
         sizes.set_xscale("log", base=2)
         sizes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         sizes.set_title("Size of boxes")
         sizes.set_xlabel(f"square root of the area, px at imgsz {report.imgsz}")
+        objects.locator_params(axis="x", integer=True)
         objects.set_title("Objects in an image")
         objects.set_xlabel("boxes in an image")
         for axes in (sizes, objects):
@@ -111,8 +113,8 @@ def spread(report: SetReport) -> bytes:
         return png(figure)
 
 
-def _steps(axes: Any, at: NDArray[Any], counts: NDArray[np.int64], colour: str, label: str) -> None:
-    axes.step(at, 100 * counts / max(1, int(counts.sum())), where="post", color=colour, label=label)
+def _steps(axes: Any, at: NDArray[Any], counts: NDArray[np.int64], colour: str, label: str, where: str) -> None:
+    axes.step(at, 100 * counts / max(1, int(counts.sum())), where=where, color=colour, label=label)
 
 
 def _read(path: str) -> Image | None:

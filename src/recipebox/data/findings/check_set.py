@@ -5,6 +5,7 @@ check_set("deeppcb" | folder | data.yaml, imgsz=640, labels_only=False) -> SetRe
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -152,7 +153,7 @@ def open_set(name_or_folder: str) -> OpenedSet:
             images = [str(path) for path in part.images]
             files = [_deeppcb_labels(path) for path in images] if name_or_folder == "deeppcb" else images
             samples.append(Samples(split, images, ArrayLabels(images, files, part.boxes)))
-        root = Path(prepared.train.images[0]).parent
+        root = Path(os.path.commonpath([os.path.dirname(image) for part in samples for image in part.images]))
         return OpenedSet(
             prepared.name, root, name_or_folder, prepared.names, tuple(samples), False, notes=prepared.notes
         )

@@ -22,8 +22,8 @@ from recipebox.data.findings.pairs import BITS, Pair, exact_pairs, hashes, near_
 from recipebox.data.quiet_decoders import decoders_quiet
 
 CHUNK = 256
-SIZE_STEPS = 48
-"""Bins of a box's size in input pixels, eight an octave, from 4 px."""
+SIZE_STEPS = 88
+"""Bins of a box's size in input pixels, eight an octave, from 4 px to the largest input."""
 MOST_OBJECTS = 100
 """The last bin of objects in an image is this many or more."""
 
