@@ -118,7 +118,8 @@ def set_that_fits(detector: TorchDetector, images: tuple[Path, ...]) -> Detectio
         image = read_image(path)
         place = letterbox(image, IMGSZ)[1]
         height, width = image.shape[:2]
-        corners = (best[:, :4] - np.array([place.left, place.top] * 2)) / place.scale / np.array([width, height] * 2)
+        scales = np.array([place.scale_x * width, place.scale_y * height] * 2)
+        corners = (best[:, :4] - np.array([place.left, place.top] * 2)) / scales
         centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
         boxes.append(np.concatenate([best[:, 5:], centre, size], axis=1).astype(np.float32))
     split = Split(images, tuple(boxes))

@@ -56,8 +56,17 @@ def test_boxes_return_to_where_they_were(height, width, imgsz):
     assert back.dtype == np.float32
 
 
+def test_the_corners_of_an_image_are_the_corners_of_where_it_is_drawn():
+    """481 px by a half are drawn on 240: the right edge of the image lies there, not at 240.5."""
+    canvas, place = letterbox(np.zeros((640, 481, 3), np.uint8), 320)
+    black = np.flatnonzero((canvas[0] == 0).all(axis=1))
+    corners = place.to_canvas(np.array([[0, 0, 481, 640]], np.float32))
+    np.testing.assert_allclose(corners[0], [black[0], 0, black[-1] + 1, 320])
+    np.testing.assert_allclose(place.to_image(corners, (640, 481))[0], [0, 0, 481, 640])
+
+
 def test_boxes_outside_the_image_are_clipped_and_integers_become_floats():
-    place = Placement(0.5, 0, 70)
+    place = Placement(0.5, 0.5, 0, 70)
     back = place.to_image(np.array([[-10, 0, 700, 700]]), (360, 640))
     np.testing.assert_array_equal(back, [[0, 0, 640, 360]])
     np.testing.assert_array_equal(place.to_canvas(np.array([[1, 2, 3, 4]])), [[0.5, 71, 1.5, 72]])

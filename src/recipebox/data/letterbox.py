@@ -19,9 +19,13 @@ PADDING = 114
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies on its canvas: canvas = image * scale + (left, top), in pixels."""
+    """Where an image lies on its canvas: canvas = image * (scale_x, scale_y) + (left, top), in pixels.
 
-    scale: float
+    The two scales differ where a side does not come out whole: 481 px by a half are drawn on 240, not on 240.5.
+    """
+
+    scale_x: float
+    scale_y: float
     left: int
     top: int
 
@@ -36,7 +40,7 @@ class Placement:
             A new array of the same shape and dtype.
         """
         moved = self._shifted(boxes_xyxy, -self.left, -self.top)
-        moved[:, :4] /= self.scale
+        moved[:, :4] /= self._scales(moved.dtype)
         height, width = image_hw
         moved[:, [0, 2]] = moved[:, [0, 2]].clip(0, width)
         moved[:, [1, 3]] = moved[:, [1, 3]].clip(0, height)
@@ -45,8 +49,11 @@ class Placement:
     def to_canvas(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
         """Boxes from image pixels to canvas pixels. (n, 4 or more) in, the same shape out."""
         scaled = np.array(boxes_xyxy, dtype=_float_dtype(boxes_xyxy))
-        scaled[:, :4] *= self.scale
+        scaled[:, :4] *= self._scales(scaled.dtype)
         return self._shifted(scaled, self.left, self.top)
+
+    def _scales(self, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+        return np.array([self.scale_x, self.scale_y] * 2, dtype=dtype)
 
     @staticmethod
     def _shifted(boxes: NDArray[np.floating], right: int, down: int) -> NDArray[np.floating]:
@@ -68,7 +75,7 @@ def placement(image_hw: tuple[int, int], imgsz: int) -> tuple[Placement, tuple[i
     scale = min(imgsz / height, imgsz / width)
     placed_width, placed_height = max(round(width * scale), 1), max(round(height * scale), 1)
     left, top = round((imgsz - placed_width) / 2 - 0.1), round((imgsz - placed_height) / 2 - 0.1)
-    return Placement(scale, left, top), (placed_width, placed_height)
+    return Placement(placed_width / width, placed_height / height, left, top), (placed_width, placed_height)
 
 
 def letterbox(image_bgr: NDArray[np.uint8], imgsz: int) -> tuple[NDArray[np.uint8], Placement]:

@@ -194,14 +194,15 @@ class DeployedViews(Dataset[dict[str, Any]]):
         image = read_image(path)
         height, width = image.shape[:2]
         canvas, placement = letterbox(image, self.imgsz)
-        centre_size = boxes[:, 1:] * np.array([width, height, width, height], np.float32) * placement.scale
+        centre_size = boxes[:, 1:] * np.array([width, height, width, height], np.float32)
+        centre_size = centre_size * np.array([placement.scale_x, placement.scale_y] * 2, np.float32)
         centre_size[:, 0] += placement.left
         centre_size[:, 1] += placement.top
         return {
             "im_file": str(path),
             "ori_shape": (height, width),
             "resized_shape": (self.imgsz, self.imgsz),
-            "ratio_pad": ((placement.scale, placement.scale), (placement.left, placement.top)),
+            "ratio_pad": ((placement.scale_y, placement.scale_x), (placement.left, placement.top)),
             "img": torch.from_numpy(np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1))),
             "cls": torch.from_numpy(boxes[:, :1].astype(np.float32)),
             "bboxes": torch.from_numpy((centre_size / self.imgsz).astype(np.float32)),
