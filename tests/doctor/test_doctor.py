@@ -66,15 +66,30 @@ def test_a_machine_with_nothing_gets_a_table(tmp_path: Path, python: str) -> Non
     done = subprocess.run(
         [python, "-S", "-E", str(tmp_path / "recipebox" / "doctor"), "--request", str(request)],
         cwd=tmp_path,
-        env={"PATH": str(tmp_path)},
+        env={"PATH": str(tmp_path), "COLUMNS": "80"},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 3, done.stderr
     assert done.stderr == ""
+    long = [line for line in done.stdout.splitlines() if len(line) > 80 and "$ " not in line]
+    assert all(len(line.split()) <= 3 for line in long), "only a path that cannot be parted may be longer"
     for words in ("PROBLEM  torch", "not installed", "$ make setup", "shared memory", "container"):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize("request_text", [None, "not JSON", "[1, 2]"])
+def test_a_request_that_cannot_be_read_is_told(tmp_path: Path, request_text: str | None) -> None:
+    if request_text is not None:
+        (tmp_path / "request.json").write_text(request_text)
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", str(DOCTOR), "--request", str(tmp_path / "request.json")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: --request") and not done.stdout
 
 
 def test_the_command_line(command_line: CommandLine, tmp_path: Path) -> None:

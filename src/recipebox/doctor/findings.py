@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import os
 import select
+import shutil
 import signal
 import subprocess
+import textwrap
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -203,19 +205,30 @@ def document(findings: list[Finding]) -> dict[str, Any]:
     }
 
 
-def table(findings: list[Finding]) -> str:
-    """For people: a row a finding; beneath what is not well why that matters and what mends it."""
+def table(findings: list[Finding], width: int = 0) -> str:
+    """For people: a row a finding; beneath what is not well why that matters and what mends it.
+
+    `width` is that of the terminal in characters; 0 asks for it. A command stays on one line, to be copied.
+    """
+    width = max(width or shutil.get_terminal_size((100, 24)).columns, 60)
     signs = {OK: "ok", NOTE: "-", WARNING: "warning", PROBLEM: "PROBLEM", UNKNOWN: "unknown"}
     wide = max([len(one.check) for one in findings] + [5])
     lines = []
+    space = " " * (8 + 1 + wide + 2)
     for one in findings:
-        lines.append(f"{signs[one.status]:8} {one.check:{wide}}  {one.found}")
-        space = " " * (8 + 1 + wide + 2)
+        lines += folded(f"{signs[one.status]:8} {one.check:{wide}}  ", one.found, space, width)
         if one.why:
-            lines.append(f"{space}{one.why}")
+            lines += folded(space, one.why, space, width)
         if one.mend:
             lines.append(f"{space}$ {one.mend}")
     return "\n".join([*lines, "", verdict(findings)])
+
+
+def folded(begin: str, text: str, space: str, width: int) -> list[str]:
+    """Text in lines of at most `width` characters where its words allow that."""
+    return textwrap.wrap(
+        text, width, initial_indent=begin, subsequent_indent=space, break_long_words=False, break_on_hyphens=False
+    ) or [begin.rstrip()]
 
 
 def verdict(findings: list[Finding]) -> str:

@@ -243,7 +243,7 @@ def check_opencv(request: dict[str, Any]) -> list[Finding]:
     if error is None:
         return [_died("OpenCV", said, "while it imported cv2")]
     if "No module named 'cv2'" in error:
-        return [absent("OpenCV", "no image can be read without it", headless)]
+        return [absent("OpenCV", "no image can be read without it", "make setup")]
     if "libGL" in error or "libgthread" in error or "libxcb" in error:
         return [Finding("OpenCV", PROBLEM, short(error), "the build with windows, on a machine without", headless)]
     return [Finding("OpenCV", PROBLEM, short(error), "", headless)]
