@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recipebox.export.variant import Place
     from recipebox.recipe.schema import Settings
 
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "engine")
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,18 @@ def export_job(name: str, wish: Wish) -> Exported:
     run = find_run(name)
     settings = read_plan(run).settings
     _check_format(run, wish.format, settings)
-    from recipebox.export.run import export
+    from recipebox.export.run import export, export_engine
     from recipebox.export.variant import chosen, place
 
     variant = chosen(settings.export, precision=wish.precision, batch=wish.batch, nms=wish.nms, keep=wish.keep)
     refuse_running(run)
+    if wish.format == "engine":
+        from recipebox.export.tensorrt.driver import require_gpu
+
+        require_gpu()  # before data is prepared, let alone TensorRT touched
     with signals_interrupt(), claimed(run):
-        document = export(run, settings, Supplies().detection_set(settings), variant=variant)
+        make = export_engine if wish.format == "engine" else export
+        document = make(run, settings, Supplies().detection_set(settings), variant=variant)
         return Exported(document, _text(run, document, place(run, variant, settings.export)))
 
 
@@ -73,8 +78,10 @@ def _text(run: RunDir, document: dict[str, Any], files: Place) -> str:
     """The file, how far it is from PyTorch, and what the gate says."""
     parity, test = document["parity"], document["test"]
     boxes = f"{parity['max_box_px']:.3g} px" if "max_box_px" in parity else "no boxes to compare"
+    engine = document["format"] == "engine"
+    file, result = (files.engine, files.engine_result) if engine else (files.onnx, files.result)
     lines = [
-        f"{files.onnx}  {document['precision']}, batch {document['batch']}, {document['bytes'] / 2**20:.1f} MiB, "
+        f"{file}  {document['precision']}, batch {document['batch']}, {document['bytes'] / 2**20:.1f} MiB, "
         f"SHA-256 {document['sha256'][:12]}",
         f"differs from PyTorch by at most: boxes {boxes}, scores {parity['max_score']:.3g}",
     ]
@@ -88,4 +95,4 @@ def _text(run: RunDir, document: dict[str, Any], files: Place) -> str:
             f"{document['max_map_drop']:g} may be lost: passed"
         )
     again = f"`recipebox report {run.root}` writes the report again."
-    return "\n".join([*lines, str(files.result), *([again] if files.onnx == run.onnx else [])])
+    return "\n".join([*lines, str(result), *([again] if file == run.onnx else [])])

@@ -97,7 +97,8 @@ def test_a_broken_file_does_not_pass(make: Any, exported: RunDir, tiny: Any) -> 
     with pytest.raises(CheckFailed, match=r"mAP50-95 fell from") as failure:
         check_export(exported, make.tiny_settings(), tiny.data, exported.read_result("evaluate"))
     assert failure.value.exit_code == 3
-    assert any(line.split()[0] in {"open", "short"} for line in str(failure.value).splitlines()[2:])
+    lost = {tuple(line.split()[:2]) for line in str(failure.value).splitlines()[2:]}
+    assert lost & {("class", "open"), ("class", "short")} and lost & {("size", "small"), ("size", "large")}
     document = exported.read_result("export")
     assert document["passed"] is False and document["map_drop"] > 0.05
     assert document["parity"]["max_score"] > 0.01

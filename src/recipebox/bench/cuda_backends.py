@@ -193,7 +193,7 @@ def new_stream(device: str) -> torch.cuda.Stream | None:
 
 def open_engine(path: Path) -> DeviceBackend:
     """A TensorRT engine. Raises WeightsError as `export.tensorrt.load_engine` does."""
-    from recipebox.export.tensorrt import load_engine  # type: ignore[import-not-found, unused-ignore]
+    from recipebox.export.tensorrt import load_engine
 
     engine: Engine = load_engine(path)
     return DeviceBackend(EngineRunner(engine), engine, "tensorrt")

@@ -21,6 +21,7 @@ from recipebox.errors import DataError
 from recipebox.evaluate.detector import Detector, check_names
 from recipebox.evaluate.inspection import Inspection, inspect
 from recipebox.evaluate.postprocess import MAX_DETECTIONS, NMS_IOU, detections
+from recipebox.evaluate.sizes import by_size
 from recipebox.progress import track
 
 VALIDATION_CONF = 0.001
@@ -49,7 +50,8 @@ class Measurement:
     """A detector on a split. `line` and `truth` are kept for an image each, in pixels of the canvas.
 
     `line`: (n, 6) detections with one label a box and scores above VALIDATION_CONF; `truth`: (m, 5) x1, y1, x2, y2,
-    class. `curves` is None when the split has no instances.
+    class; `ranked`: (n, 6) with several labels a box, what the curves are made from. `curves` is None when
+    the split has no instances.
     """
 
     names: tuple[str, ...]
@@ -57,6 +59,7 @@ class Measurement:
     curves: Curves | None
     line: tuple[Boxes, ...]
     truth: tuple[Boxes, ...]
+    ranked: tuple[Boxes, ...] = ()
 
     @property
     def images(self) -> int:
@@ -136,6 +139,10 @@ class Measurement:
             entries.append(entry)
         return entries
 
+    def per_size(self) -> list[dict[str, Any]]:
+        """mAP by the size of the true boxes; see `sizes.by_size`."""
+        return by_size(self.ranked, self.truth, self.names, IOU_LEVELS)
+
     def confusion(self, *, threshold: float, iou: float) -> list[list[int]]:
         """Ultralytics' confusion matrix: rows predicted, columns true, background last.
 
@@ -205,7 +212,7 @@ def measure(
     true_classes = np.concatenate([boxes[:, 4] for boxes in truth]).astype(np.int64)
     instances = np.bincount(true_classes, minlength=len(names)).astype(np.int64)
     curves = _curves(ranked, truth, names) if instances.sum() else None
-    return Measurement(names, instances, curves, tuple(line), tuple(truth))
+    return Measurement(names, instances, curves, tuple(line), tuple(truth), tuple(ranked))
 
 
 def _batches(split: Split, imgsz: int, batch: int, progress: str) -> Iterator[tuple[NDArray[np.float32], list[Boxes]]]:

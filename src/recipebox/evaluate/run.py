@@ -68,6 +68,7 @@ def evaluate_detector(detector: Detector, detection_set: DetectionSet, *, iou: f
         "threshold": threshold,
         "threshold_from": "default" if chosen is None else "val",
         "per_class": test.per_class(threshold=threshold, iou=iou),
+        "per_size": test.per_size(),
         "boards": _boards(test, threshold, iou),
         "confusion": {
             "labels": [*names, "background"],

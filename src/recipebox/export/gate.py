@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recipebox.evaluate.detection import Measurement
 from recipebox.export.parity import Parity
 from recipebox.recipe.schema import Precision
 
@@ -18,7 +17,7 @@ of low score anywhere; so may FP16 where the file picks the final boxes itself: 
 
 @dataclass(frozen=True)
 class Loss:
-    """AP50-95 of one class, before and after."""
+    """AP50-95 of one class or size, before and after."""
 
     kind: str
     name: str
@@ -71,21 +70,31 @@ def _nothing_to_lose(precision: str, before: float | None, allowed: float) -> li
     return []
 
 
-def losses(evaluated: dict[str, Any], test: Measurement) -> list[Loss]:
-    """The classes whose AP50-95 fell, worst first."""
+def losses(evaluated: dict[str, Any], document: dict[str, Any]) -> list[Loss]:
+    """The classes and sizes whose AP50-95 fell, worst first; sizes where evaluate.json is new enough to have them.
+
+    Args:
+        evaluated: evaluate.json, of the .pt.
+        document: the export's, of the file; measured on the same split.
+    """
     found = []
-    for index, entry in enumerate(evaluated["per_class"]):
-        ap = test.class_ap(index)
-        if ap is not None and "AP50-95" in entry:
-            found.append(Loss("class", test.names[index], entry["AP50-95"], float(ap.mean())))
-    return sorted((loss for loss in found if loss.change < 0), key=lambda loss: loss.change)
+    for kind, part, score in (("class", "per_class", "AP50-95"), ("size", "per_size", "mAP50-95")):
+        before = {entry.get("name"): entry for entry in evaluated.get(part, [])}
+        for entry in document[part]:
+            was = before.get(entry["name"], {}).get(score)
+            if was is not None and score in entry:
+                found.append(Loss(kind, entry["name"], was, entry[score]))
+    return sorted((loss for loss in found if loss.change < 0), key=lambda loss: (loss.kind, loss.change))
 
 
 def losses_table(found: list[Loss]) -> str:
     """For people; empty when nothing was lost."""
     if not found:
         return ""
-    width = max(5, *(len(loss.name) for loss in found))
-    lines = [f"  {'class':<{width}}  AP50-95 .pt    file    change"]
-    lines += [f"  {loss.name:<{width}}  {loss.before:11.4f}  {loss.after:6.4f}  {loss.change:+8.4f}" for loss in found]
+    width = max(len(loss.name) for loss in found)
+    lines = [f"  {'what lost':<{width + 7}}  AP50-95 .pt    file    change"]
+    lines += [
+        f"  {loss.kind:<5}  {loss.name:<{width}}  {loss.before:11.4f}  {loss.after:6.4f}  {loss.change:+8.4f}"
+        for loss in found
+    ]
     return "\n".join(lines) + "\n"

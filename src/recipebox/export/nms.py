@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 
 LOWEST_SCORE = 0.001
 """Boxes below it are dropped inside; whoever runs the file applies the threshold that ships."""
-IN_A_CLASS = MAX_DETECTIONS
-"""Most boxes of one class in an image."""
+CANDIDATES = 512
+"""Boxes of the highest scores that are looked at. Evaluation looks at all that score above LOWEST_SCORE; at a threshold
+that ships there are never so many."""
+ROUNDS = 16
 
 
 def with_nms(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a detector whose output is (B, up to MAX_DETECTIONS, 6): x1, y1, x2, y2, score, class, best first.
 
     One class a box, and class by class, as `evaluate.postprocess.detections` does it on a line; rows without a box are
-    zeros. A box has one class, so what is left fits a map of (B, anchors) scores, whose best are looked up: all shapes
-    but that of the list in between are known when the graph is built, as TensorRT likes them.
+    zeros. ONNX's own operator is not used: TensorRT-RTX parses it and has nothing that runs it, and the length of its
+    list is known to nobody beforehand. Instead of going through the boxes one after the other, each is asked in rounds
+    whether a better one that is still there overlaps it. What the first n boxes of a chain come to is settled after n
+    rounds; chains of more than ROUNDS boxes, each overlapped by the one before, do not occur.
 
     Args:
         model: a graph whose output is (B, 4 + nc, anchors), float32.
@@ -34,11 +38,12 @@ def with_nms(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = made.graph
     raw = graph.output[0]
     batch, channels, anchors = raw.type.tensor_type.shape.dim
-    shown = min(MAX_DETECTIONS, anchors.dim_value)
+    candidates = min(CANDIDATES, anchors.dim_value)
+    shown = min(MAX_DETECTIONS, candidates)
     build = _Nodes(graph, raw.name)
-    corners, scores, best = build.best_class(channels.dim_value - 4)
-    left = build.suppressed(corners, scores)
-    output = build.ranked(corners, best, left, shown)
+    corners, scores, classes = build.candidates(channels.dim_value - 4, candidates)
+    left = build.rounds(scores, build.overlapping(corners, classes, candidates))
+    output = build.ranked(corners, classes, left, shown)
     side = batch.dim_param or batch.dim_value
     del graph.output[:], graph.value_info[:]
     graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, [side, shown, 6]))
@@ -75,40 +80,67 @@ class _Nodes:
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), f"nms/{self.count}"))
         return f"nms/{self.count}"
 
-    def best_class(self, nc: int) -> tuple[str, str, str]:
-        """Corners (B, anchors, 4), scores (B, nc, anchors), 0 but for the best class, and that class (B, anchors)."""
-        sizes = self.constant([2, 2, nc])
-        centre, size, scores = self.call("Split", self.raw, sizes, outputs=3, axis=1)
-        reach = self.call("Mul", size, self.constant(0.5, np.float32))
-        corners = self.call("Concat", self.call("Sub", centre, reach), self.call("Add", centre, reach), axis=1)
-        best = self.call("ArgMax", scores, axis=1, keepdims=1)
-        chosen = self.call("Equal", self.constant(np.arange(nc).reshape(1, nc, 1)), best)
-        alone = self.call("Mul", scores, self.call("Cast", chosen, to=1))
-        best = self.call("Squeeze", self.call("Cast", best, to=1), self.constant([1]))
-        return self.call("Transpose", corners, perm=[0, 2, 1]), alone, best
+    def number(self, value: float) -> str:
+        return self.constant(value, np.float32)
 
-    def suppressed(self, corners: str, scores: str) -> str:
-        """The scores of the boxes that are left, 0 for the others: (B, anchors)."""
-        limits = (
-            self.constant([IN_A_CLASS]),
-            self.constant([NMS_IOU], np.float32),
-            self.constant([LOWEST_SCORE], np.float32),
+    def flag(self, condition: str) -> str:
+        """Truth as 0 and 1, float32."""
+        return str(self.call("Cast", condition, to=1))
+
+    def picked(self, corners: str, classes: str, places: str) -> tuple[str, str]:
+        """Rows of corners (B, n, 4) and of classes (B, n, 1) at places (B, n)."""
+        column = self.call("Unsqueeze", places, self.constant([2]))
+        four = self.call("Concat", *[column] * 4, axis=2)
+        return (
+            self.call("GatherElements", corners, four, axis=1),
+            self.call("GatherElements", classes, column, axis=1),
         )
-        picked = self.call("NonMaxSuppression", corners, scores, *limits)
-        image, _, anchor = self.call("Split", picked, self.constant([1, 1, 1]), outputs=3, axis=1)
-        every = self.call("ReduceMax", scores, self.constant([1]), keepdims=0)
-        nothing = self.call("Sub", every, every)
-        where = self.call("Concat", image, anchor, axis=1)
-        return str(self.call("ScatterND", nothing, where, self.call("GatherND", scores, picked)))
 
-    def ranked(self, corners: str, best: str, left: str, shown: int) -> str:
+    def candidates(self, nc: int, count: int) -> tuple[str, str, str]:
+        """The best boxes: corners (B, count, 4), scores (B, count), best first, and classes (B, count, 1)."""
+        centre, size, scores = self.call("Split", self.raw, self.constant([2, 2, nc]), outputs=3, axis=1)
+        reach = self.call("Mul", size, self.number(0.5))
+        corners = self.call("Concat", self.call("Sub", centre, reach), self.call("Add", centre, reach), axis=1)
+        corners = self.call("Transpose", corners, perm=[0, 2, 1])
+        best = self.call("ReduceMax", scores, self.constant([1]), keepdims=0)
+        classes = self.flag(self.call("ArgMax", scores, axis=1, keepdims=0))
+        best, places = self.call("TopK", best, self.constant([count]), outputs=2, axis=1)
+        corners, classes = self.picked(corners, self.call("Unsqueeze", classes, self.constant([2])), places)
+        return corners, best, classes
+
+    def overlapping(self, corners: str, classes: str, count: int) -> str:
+        """(B, count, count): 1 where the row's box is better, of the same class, and overlaps the column's too much."""
+        low, high = self.call("Split", corners, self.constant([2, 2]), outputs=2, axis=2)
+        rows, columns = self.constant([2]), self.constant([1])
+        top = self.call("Max", self.call("Unsqueeze", low, rows), self.call("Unsqueeze", low, columns))
+        bottom = self.call("Min", self.call("Unsqueeze", high, rows), self.call("Unsqueeze", high, columns))
+        width, height = self.call(
+            "Split", self.call("Relu", self.call("Sub", bottom, top)), self.constant([1, 1]), outputs=2, axis=3
+        )
+        shared = self.call("Squeeze", self.call("Mul", width, height), self.constant([3]))
+        wide, tall = self.call("Split", self.call("Sub", high, low), self.constant([1, 1]), outputs=2, axis=2)
+        area = self.call("Mul", wide, tall)
+        both = self.call("Sub", self.call("Add", area, self.call("Transpose", area, perm=[0, 2, 1])), shared)
+        much = self.flag(self.call("Greater", shared, self.call("Mul", both, self.number(NMS_IOU))))
+        same = self.flag(self.call("Equal", classes, self.call("Transpose", classes, perm=[0, 2, 1])))
+        better = self.constant(np.triu(np.ones((1, count, count)), 1), np.float32)
+        return str(self.call("Mul", self.call("Mul", much, same), better))
+
+    def rounds(self, scores: str, overlapping: str) -> str:
+        """The scores of the boxes that are left, 0 for the others: (B, count)."""
+        row = self.constant([1])
+        there = self.call("Unsqueeze", self.flag(self.call("Greater", scores, self.number(LOWEST_SCORE))), row)
+        left = there
+        for _ in range(ROUNDS):
+            gone = self.flag(self.call("Greater", self.call("MatMul", left, overlapping), self.number(0.5)))
+            left = self.call("Mul", there, self.call("Sub", self.number(1.0), gone))
+        return str(self.call("Mul", scores, self.call("Squeeze", left, row)))
+
+    def ranked(self, corners: str, classes: str, left: str, shown: int) -> str:
         """(B, shown, 6), best first, the rest zeros."""
-        last = self.constant([2])
         score, places = self.call("TopK", left, self.constant([shown]), outputs=2, axis=1)
-        column = self.call("Unsqueeze", places, last)
-        boxes = self.call("GatherElements", corners, self.call("Concat", *[column] * 4, axis=2), axis=1)
-        classes = self.call("Unsqueeze", self.call("GatherElements", best, places, axis=1), last)
-        score = self.call("Unsqueeze", score, last)
-        rows = self.call("Concat", boxes, score, classes, axis=2)
-        there = self.call("Cast", self.call("Greater", score, self.constant(0, np.float32)), to=1)
+        corners, classes = self.picked(corners, classes, places)
+        score = self.call("Unsqueeze", score, self.constant([2]))
+        rows = self.call("Concat", corners, score, classes, axis=2)
+        there = self.flag(self.call("Greater", score, self.number(0.0)))
         return str(self.call("Mul", rows, there, name=self.final))

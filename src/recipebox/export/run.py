@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +23,9 @@ from recipebox.export.parity import Compared
 from recipebox.export.variant import Place, Variant, place, recipe_variant
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
+
+if TYPE_CHECKING:
+    from recipebox.export.tensorrt.engine import EngineDetector
 
 PARITY_IMAGES = 32
 AT_ONCE = 8
@@ -72,25 +79,95 @@ def check_export(
     variant = variant or recipe_variant(settings.export)
     files = place(run, variant, settings.export)
     exported = OnnxDetector(files.onnx)
-    check_names(exported, detection_set.names, "the data set")
+    shown = {"format": "onnx", "opset": opset(files.onnx)} | (extra or {})
+    return _gate(run, settings, detection_set, evaluated, _Exported(exported, files.onnx, files.result, variant, shown))
+
+
+def export_engine(
+    run: RunDir, settings: Settings, detection_set: DetectionSet, *, variant: Variant | None = None
+) -> dict[str, Any]:
+    """Build a TensorRT engine from a variant's ONNX file on this machine's GPU, and measure it on the test split.
+
+    The ONNX file is exported first, unless it is there and passed its own gate. The engine's document stands beside the
+    ONNX file's.
+
+    Raises:
+        BadInput: no driver, no GPU, or no TensorRT here; nothing has been done then.
+        CheckFailed: the engine has another precision than its file, or lost more than `export.max_map_drop`.
+        RecipeboxError: what `export` raises.
+    """
+    from recipebox.export.tensorrt.api import import_tensorrt
+    from recipebox.export.tensorrt.engine import EngineDetector, engine_from_onnx, load_engine
+
+    import_tensorrt()
+    variant = variant or recipe_variant(settings.export)
+    files = place(run, variant, settings.export)
+    evaluated = _evaluation(run, settings, detection_set, trained_sha256(run))
+    onnx = _passed(files, evaluated["weights_sha256"], variant)
+    onnx = onnx or export(run, settings, detection_set, variant=variant)
+    calibration = onnx.get("calibration", {}).get("sha256")
+    sidecar = engine_from_onnx(files.onnx, files.engine, calibration_sha256=calibration)
+    engine = load_engine(files.engine)
+    shown = {"format": "engine", "engine": asdict(sidecar)}
+    exported = _Exported(EngineDetector(engine), files.engine, files.engine_result, variant, shown)
+    return _gate(run, settings, detection_set, evaluated, exported)
+
+
+def _passed(files: Place, weights_sha256: str, variant: Variant) -> dict[str, Any] | None:
+    """The document of an ONNX file that is there, whole, of these weights, and passed; else None."""
+    try:
+        document: Any = json.loads(files.result.read_text(encoding="utf-8"))
+        found = hashlib.sha256(files.onnx.read_bytes()).hexdigest()
+    except (OSError, ValueError, RecursionError):
+        return None
+    wanted = {
+        "sha256": found,
+        "weights_sha256": weights_sha256,
+        "passed": True,
+        "precision": variant.precision,
+        "batch": variant.batch,
+        "nms": variant.nms,
+    }
+    kept = list(variant.keep) if variant.precision == "int8" else None
+    same = isinstance(document, dict) and {key: document.get(key) for key in wanted} == wanted
+    return document if same and document.get("keep") == kept else None
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """What is measured, where it stands, and what its document says besides the measurement."""
+
+    detector: OnnxDetector | EngineDetector
+    file: Path
+    result: Path
+    variant: Variant
+    shown: dict[str, Any]
+
+
+def _gate(
+    run: RunDir, settings: Settings, detection_set: DetectionSet, evaluated: dict[str, Any], exported: _Exported
+) -> dict[str, Any]:
+    """Measure a file, write its document, and raise CheckFailed if it is worse than the .pt."""
+    detector, variant = exported.detector, exported.variant
+    check_names(detector, detection_set.names, "the data set")
     reference = TorchDetector(run.best, sha256=evaluated["weights_sha256"], imgsz=settings.train.imgsz, device="cpu")
-    if exported.imgsz != reference.imgsz or exported.weights_sha256 != reference.sha256:
-        raise RunError(f"{files.onnx}: was exported from other weights or for another size. Export the run again.")
-    compared = Compared(exported, reference, _spread(len(detection_set.test)))
+    if detector.imgsz != reference.imgsz or detector.weights_sha256 != reference.sha256:
+        raise RunError(f"{exported.file}: was exported from other weights or for another size. Export the run again.")
+    compared = Compared(detector, reference, _spread(len(detection_set.test)))
     test = measure(
         compared,
         detection_set.test,
         names=detection_set.names,
-        batch=exported.batch or AT_ONCE,
-        progress=f"measuring {files.onnx.name} on test",
+        batch=detector.batch or AT_ONCE,
+        progress=f"measuring {exported.file.name} on test",
     )
-    document = _document(files, variant, settings, evaluated, compared, test) | (extra or {})
-    write_json(files.result, document)
+    document = _document(exported, settings, evaluated, compared, test)
+    write_json(exported.result, document)
     if document["passed"]:
         return document
     raise CheckFailed(
-        f"{files.onnx} is not as accurate as {run.best.name}: {'; '.join(document['reasons'])}.\n"
-        f"{losses_table(losses(evaluated, test))}{_mend(run, variant)}"
+        f"{exported.file} is not as accurate as {run.best.name}: {'; '.join(document['reasons'])}.\n"
+        f"{losses_table(losses(evaluated, document))}{_mend(run, variant)}"
     )
 
 
@@ -121,31 +198,26 @@ def _spread(images: int) -> list[int]:
 
 
 def _document(
-    files: Place,
-    variant: Variant,
-    settings: Settings,
-    evaluated: dict[str, Any],
-    compared: Compared,
-    test: Measurement,
+    exported: _Exported, settings: Settings, evaluated: dict[str, Any], compared: Compared, test: Measurement
 ) -> dict[str, Any]:
     allowed, difference = settings.export.max_map_drop, compared.differences.result()
-    threshold = float(evaluated["threshold"])
+    threshold, variant = float(evaluated["threshold"]), exported.variant
     before, after = evaluated["test"].get("mAP50-95"), test.map50_95
     document: dict[str, Any] = {
         "schema": 1,
-        "file": f"{files.onnx.parent.name}/{files.onnx.name}",
+        "file": f"{exported.file.parent.name}/{exported.file.name}",
         "sha256": compared.sha256,
-        "bytes": files.onnx.stat().st_size,
-        "format": "onnx",
+        "bytes": exported.file.stat().st_size,
         "precision": variant.precision,
         "batch": variant.batch,
         "nms": variant.nms,
-        "opset": opset(files.onnx),
+        **exported.shown,
         "weights_sha256": evaluated["weights_sha256"],
         "imgsz": compared.imgsz,
         "parity": difference.to_json(),
         "test": test.summary(threshold),
         "per_class": test.per_class(threshold=threshold, iou=settings.evaluate.iou),
+        "per_size": test.per_size(),
         "max_map_drop": allowed,
     }
     if before is not None and after is not None:

@@ -42,6 +42,7 @@ class Place:
     onnx: Path
     result: Path
     engine: Path
+    engine_result: Path
 
 
 def recipe_variant(settings: Export) -> Variant:
@@ -79,10 +80,14 @@ def chosen(
 def place(run: RunDir, variant: Variant, settings: Export) -> Place:
     """Where a variant's files stand in a run."""
     weights = run.onnx.parent
-    if variant.name == recipe_variant(settings).name:
-        return Place(run.onnx, run.result("export"), weights / "best.engine")
-    stem = f"best-{variant.name}"
-    return Place(weights / f"{stem}.onnx", run.root / f"export-{variant.name}.json", weights / f"{stem}.engine")
+    own = variant.name == recipe_variant(settings).name
+    tail = "" if own else f"-{variant.name}"
+    return Place(
+        onnx=weights / f"best{tail}.onnx",
+        result=run.result("export") if own else run.root / f"export{tail}.json",
+        engine=weights / f"best{tail}.engine",
+        engine_result=run.root / f"export{tail}-engine.json",
+    )
 
 
 def _batch(text: str) -> Batch:

@@ -41,7 +41,7 @@ def evaluate(
 @verb
 def export(
     run: Run,
-    format: Annotated[str, typer.Option(metavar="onnx", help="What to write.")] = "onnx",
+    format: Annotated[str, typer.Option(metavar="onnx|engine", help="engine: TensorRT, on its GPU.")] = "onnx",
     precision: Annotated[str | None, typer.Option(metavar="fp32|fp16|int8", help="Default: the recipe's.")] = None,
     batch: Annotated[
         str | None, typer.Option(metavar="N|dynamic", help="Images at once; default: the recipe's.")
