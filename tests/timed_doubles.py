@@ -13,6 +13,7 @@ class Slow:
     """Takes its time and finds one box of 16 px in the middle of a canvas of 64 px."""
 
     name: Any = "onnxruntime-cpu"
+    batch = 1
     device, names, imgsz, sha256, precision = "cpu", ("a",), 64, "0" * 64, "fp32"
 
     def __init__(self, seconds: float = 0.0, *, error: Exception | None = None, after: int = 0) -> None:

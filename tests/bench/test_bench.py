@@ -36,7 +36,7 @@ def test_steps_add_up_to_the_whole() -> None:
     seconds = {step: values[0] for step, values in timings.steps.items()}
     assert seconds["inference"] >= 0.02
     parts = sum(seconds[step] for step in STEPS)
-    assert parts <= seconds[END_TO_END] <= parts + 0.005
+    assert parts == pytest.approx(seconds[END_TO_END])
 
 
 def test_overlapped_timings_add_up_to_the_wall() -> None:

@@ -64,11 +64,18 @@ def test_pytorch_backend_gives_what_its_detector_gives(run: RunDir, tiny: Any) -
 
 
 def test_steps_of_neighbouring_images_overlap() -> None:
-    """A step of 20 ms before and one of 20 ms in the caller's thread: together about as long as one of them."""
-    began = time.perf_counter()
-    for _ in ahead(lambda number: time.sleep(0.02), range(20)):
-        time.sleep(0.02)
-    assert time.perf_counter() - began < 0.7 * 20 * 0.04
+    """The step of an image in the caller's thread and that of the image two later are under way at the same time."""
+    meeting = threading.Barrier(2)
+
+    def before(number: int) -> int:
+        if number >= 3:
+            meeting.wait(timeout=60)
+        return number
+
+    for number in ahead(before, range(10), depth=2):
+        if 1 <= number <= 7:
+            meeting.wait(timeout=60)
+    assert not meeting.broken
 
 
 def test_ahead_keeps_order_and_its_distance() -> None:

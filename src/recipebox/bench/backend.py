@@ -36,6 +36,9 @@ class Backend(Protocol):
     def sha256(self) -> str: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def batch(self) -> int:
+        """Images that the network computes for the one that is given; black ones fill up."""
 
     def copy_in(self, inputs: NDArray[np.float32]) -> None:
         """Give it an image, float32 (1, 3, imgsz, imgsz), RGB in 0..1; the array must stay as it is until `infer`."""

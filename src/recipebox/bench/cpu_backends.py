@@ -17,6 +17,7 @@ class _OnCpu:
     """A detector, asked in three steps."""
 
     device = "cpu"
+    batch = 1
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -45,7 +46,9 @@ class OnnxCpu(_OnCpu):
     name: ClassVar[Name] = "onnxruntime-cpu"
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        super().__init__(OnnxDetector(path, threads=threads))
+        detector = OnnxDetector(path, threads=threads)
+        super().__init__(detector)
+        self.batch = detector.batch or 1
 
 
 class TorchCpu(_OnCpu):

@@ -58,6 +58,8 @@ class DeviceBackend:
         device: `cuda:0`; `cpu` only in tests, where a stream is nothing.
     """
 
+    batch = 1
+
     def __init__(self, runner: Runner, about: Any, name: Name, device: str = "cuda:0") -> None:
         import torch
 
@@ -244,5 +246,10 @@ def checked_onnx(path: Path) -> tuple[Any, tuple[int, ...]]:
     from recipebox.export.detector import OnnxDetector
 
     detector = OnnxDetector(path)
+    if detector.batch not in (1, None):
+        raise WeightsError(
+            f"{path}: takes {detector.batch} images at once, and on a GPU the bench gives one. Export it with "
+            "`--batch 1` or `--batch dynamic`."
+        )
     raw = detector(np.zeros((1, 3, detector.imgsz, detector.imgsz), np.float32))
     return detector, raw.shape

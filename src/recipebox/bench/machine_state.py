@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from recipebox import __version__
+from recipebox.bench.gpu_state import gpu_state
 
-_PACKAGES = ("onnxruntime", "numpy", "opencv-python", "opencv-python-headless", "torch", "torchvision", "ultralytics")
+_PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "torch",
+    "torchvision",
+    "ultralytics",
+)
 
 CPUS = Path("/sys/devices/system/cpu")
 
@@ -27,6 +38,8 @@ def machine_state(threads: int) -> dict[str, Any]:
     if hasattr(os, "getloadavg"):
         state["load_before"] = round(os.getloadavg()[0], 2)
     state |= _clocks()
+    gpu = gpu_state()
+    state |= {"gpu": gpu} if gpu else {}
     state["os"] = _os_name()
     state["versions"] = {"recipebox": __version__, "python": platform.python_version()} | _versions()
     return state
@@ -37,6 +50,8 @@ def machine_after(before: dict[str, Any]) -> dict[str, Any]:
     after = dict(before)
     if hasattr(os, "getloadavg"):
         after["load_after"] = round(os.getloadavg()[0], 2)
+    gpu = gpu_state()
+    after |= {"gpu_after": gpu} if gpu else {}
     clocks = _clocks().get("clocks_mhz")
     return after | ({"clocks_mhz_after": clocks} if clocks else {})
 

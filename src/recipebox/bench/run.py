@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipebox.bench.backend import ModelFile, Name, choose_backend, kind_of, open_backend
+from recipebox.bench.backend import Backend, ModelFile, Name, choose_backend, kind_of, open_backend
+from recipebox.bench.cuda_backends import DeviceBackend
+from recipebox.bench.device_pipeline import DevicePipeline
 from recipebox.bench.machine_state import machine_after, machine_state, usable_cpus
 from recipebox.bench.measure import decode, summary, time_pipeline
 from recipebox.bench.pipeline import HostPipeline, Pipeline
@@ -66,6 +68,7 @@ def bench(
         "device": opened.device,
         "precision": opened.precision,
         "imgsz": opened.imgsz,
+        "batch": opened.batch,
         "threshold": float(evaluated["threshold"]),
         "images": len(decoded.images),
         "runs": timings.runs,
@@ -83,8 +86,10 @@ def bench(
     return document
 
 
-def pipeline_for(backend: Any, *, conf: float) -> Pipeline:
+def pipeline_for(backend: Backend, *, conf: float) -> Pipeline:
     """The pipeline around a backend: on the GPU where the backend keeps its memory there."""
+    if isinstance(backend, DeviceBackend):
+        return DevicePipeline(backend, conf=conf)
     return HostPipeline(backend, conf=conf)
 
 

@@ -42,8 +42,8 @@ class Placement:
         moved = self._shifted(boxes_xyxy, -self.left, -self.top)
         moved[:, :4] /= self._scales(moved.dtype)
         height, width = image_hw
-        moved[:, [0, 2]] = moved[:, [0, 2]].clip(0, width)
-        moved[:, [1, 3]] = moved[:, [1, 3]].clip(0, height)
+        np.clip(moved[:, 0:4:2], 0, width, out=moved[:, 0:4:2])
+        np.clip(moved[:, 1:4:2], 0, height, out=moved[:, 1:4:2])
         return moved
 
     def to_canvas(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:

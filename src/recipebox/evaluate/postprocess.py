@@ -16,7 +16,7 @@ NMS_IOU = 0.7
 MAX_DETECTIONS = 300
 MAX_CANDIDATES = 30000
 """The best that NMS looks at, as in Ultralytics."""
-_CLASS_STEP = 7680.0
+CLASS_STEP = 7680.0
 """Boxes of class k are moved by k times this, so that classes never overlap: Ultralytics' max_wh."""
 _PAIRWISE = 192
 """Up to so many candidates all pairs at once are faster than one box after the other."""
@@ -104,7 +104,7 @@ def nms(rows: Rows, *, iou: float, most: int) -> NDArray[np.intp]:
         Indices of the rows that stay, best first.
     """
     order = np.argsort(-rows[:, 4], kind="stable")
-    corners = (rows[:, :4] + rows[:, 5:6] * np.float32(_CLASS_STEP))[order].T.copy()
+    corners = (rows[:, :4] + rows[:, 5:6] * np.float32(CLASS_STEP))[order].T.copy()
     limit = _limit(iou)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         areas = (corners[2] - corners[0]) * (corners[3] - corners[1])
