@@ -27,7 +27,7 @@ def bench_job(name: str, *, backend: str | None, threads: int | None) -> tuple[d
         RunError: no such run, it is running, or it was not exported.
         RecipeboxError: what the stage raises, but for a speed below `bench.min_fps`, which is an answer.
     """
-    from recipebox.bench.run import bench
+    from recipebox.bench.run import bench, read_bench
     from recipebox.bench.table import bench_table
 
     chosen = _backend(backend)
@@ -40,7 +40,7 @@ def bench_job(name: str, *, backend: str | None, threads: int | None) -> tuple[d
                 run, plan.settings, Supplies().detection_set(plan.settings), backend=chosen, threads=_threads(threads)
             )
         except CheckFailed as failed:
-            document = run.read_result("bench")
+            document = read_bench(run, chosen)
             return document, f"{bench_table(document)}\ncheck failed: {failed}", failed.exit_code
     return document, bench_table(document), 0
 
@@ -105,8 +105,8 @@ class _Side:
         path = Path(name)
         if path.suffix.lower() not in _SUFFIXES:
             run = find_run(name)
-            trained = backend is not None and kind_of(backend) == "pt"
-            return cls(run_file(run, read_evaluation(run), trained=trained), run, backend)
+            kind = "onnx" if backend is None else kind_of(backend)
+            return cls(run_file(run, read_evaluation(run), kind), run, backend)
         if not path.is_file():
             raise WeightsError(f"{name}: there is no such file. Give a run, or the path of an exported file.")
         path = path.absolute()

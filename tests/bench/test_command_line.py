@@ -127,13 +127,17 @@ def compare(a: str, b: str, **changes: Any) -> Any:
 def test_what_cannot_be_used_is_said(shipped: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recipebox.bench.backend.has_gpu", lambda: False)
     run = str(shipped.root)
+    garbage = shipped.root / "weights" / "plan.engine"
+    garbage.write_bytes(bytes(range(256)))
     for words, call in {
         "no such file": lambda: compare("gone.onnx", "gone.onnx"),
         "at least one image": lambda: compare(run, run, pairs=0),
         "nowhere": lambda: compare(run, run, dataset="nowhere/at-all"),
         "no finished run": lambda: compare("nothing", run),
         "there are pytorch-cpu": lambda: bench_job(run, backend="warp-drive", threads=1),
-        "runs .engine files": lambda: bench_job(run, backend="tensorrt", threads=1),
+        r"export-engine\.json: No such file.*--format engine": lambda: bench_job(run, backend="tensorrt", threads=1),
+        "runs .engine files": lambda: compare(str(shipped.onnx), run, backends=("tensorrt", None)),
+        r"plan\.engine\.json": lambda: compare(run, str(garbage)),
         "needs an NVIDIA GPU": lambda: bench_job(run, backend="onnxruntime-cuda", threads=1),
         "between 1 and 1024": lambda: bench_job(run, backend=None, threads=0),
     }.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def bench(
         run: a run that was evaluated and exported.
         settings: its settings; `bench` is used.
         detection_set: the data it was trained on.
-        backend: what runs the file; None takes what `choose_backend` says. One that runs best.pt instead of the
-            exported file writes bench-<backend>.json, and `bench.min_fps` does not apply.
+        backend: what runs the file; None takes what `choose_backend` says. One that runs best.pt or the engine
+            instead of the exported file writes bench-<backend>.json; `bench.min_fps` does not apply to best.pt.
         threads: threads of one inference on a CPU; None takes every CPU that this process may use.
 
     Returns:
@@ -50,7 +51,7 @@ def bench(
         CheckFailed: slower than `bench.min_fps`; bench.json is written.
     """
     evaluated = read_evaluation(run)
-    file = run_file(run, evaluated, trained=backend is not None and kind_of(backend) == "pt")
+    file = run_file(run, evaluated, "onnx" if backend is None else kind_of(backend))
     threads = threads or usable_cpus()
     machine = machine_state(threads)
     opened = open_backend(backend or choose_backend(file), file, threads=threads)
@@ -58,7 +59,7 @@ def bench(
     pipeline = pipeline_for(opened, conf=float(evaluated["threshold"]))
     decoded = decode(detection_set.test.images, settings.bench.images)
     timings, warmup = time_pipeline(pipeline, decoded, runs=settings.bench.images)
-    shipped = kind_of(opened.name) != "pt"
+    kind = kind_of(opened.name)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "file": str(file.path.relative_to(run.root)),
@@ -77,13 +78,25 @@ def bench(
         "warmup_stable": warmup.stable,
         **summary(timings, decoded),
     }
-    wanted = settings.bench.min_fps if shipped else None
+    wanted = settings.bench.min_fps if kind != "pt" else None
     if wanted is not None:
         document |= {"min_fps": wanted, "passed": document["fps"] >= wanted}
-    write_json(run.result("bench") if shipped else run.root / f"bench-{opened.name}.json", document)
+    write_json(run.result("bench") if kind == "onnx" else result_beside(run, opened.name), document)
     if wanted is not None and not document["passed"]:
         raise CheckFailed(_too_slow(document, file.path))
     return document
+
+
+def result_beside(run: RunDir, name: Name) -> Path:
+    """Where the timing of a file stands that is not the exported one: best.pt, or the engine."""
+    return run.root / f"bench-{name}.json"
+
+
+def read_bench(run: RunDir, name: Name | None) -> dict[str, Any]:
+    """What `bench` wrote with this backend. Raises RunError when it is spoiled."""
+    if name is None or kind_of(name) == "onnx":
+        return run.read_result("bench")
+    return _read(result_beside(run, name), f"Run `recipebox bench {run.root} --backend {name}` again.")
 
 
 def pipeline_for(backend: Backend, *, conf: float) -> Pipeline:
@@ -93,25 +106,40 @@ def pipeline_for(backend: Backend, *, conf: float) -> Pipeline:
     return HostPipeline(backend, conf=conf)
 
 
-def run_file(run: RunDir, evaluated: dict[str, Any], *, trained: bool = False) -> ModelFile:
-    """The file that a run ships, with the hash whose accuracy was checked; or the weights that it was made from.
+def run_file(run: RunDir, evaluated: dict[str, Any], kind: str = "onnx") -> ModelFile:
+    """The file of a run, with the hash whose accuracy was checked.
+
+    Args:
+        kind: onnx, what the run ships; engine, what was built from it; pt, the weights it was made from.
 
     Raises:
-        RunError: the run was not exported, or from other weights than were evaluated.
+        RunError: the run has no such file, or it was made from other weights than were evaluated.
     """
-    if trained:
+    if kind == "pt":
         return ModelFile(run.best, str(evaluated["weights_sha256"]), int(evaluated["imgsz"]))
-    exported = run.read_result("export")
-    again = f"Run `recipebox export {run.root}` again."
+    again = f"Run `recipebox export {run.root}{' --format engine' if kind == 'engine' else ''}` again."
+    place = run.root / "export-engine.json" if kind == "engine" else run.result("export")
+    exported = run.read_result("export") if kind == "onnx" else _read(place, again)
     if exported.get("weights_sha256") != evaluated["weights_sha256"]:
-        raise RunError(f"{run.result('export')}: was exported from other weights than were evaluated. {again}")
+        raise RunError(f"{place}: was exported from other weights than were evaluated. {again}")
     name, sha256 = exported.get("file", "weights/best.onnx"), exported.get("sha256")
     if not isinstance(name, str) or not isinstance(sha256, str):
-        raise RunError(f"{run.result('export')}: does not say which file was exported. {again}")
-    path = run.root / name
+        raise RunError(f"{place}: does not say which file was exported. {again}")
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise RunError(f"{run.result('export')}: names a file outside the run ({name}). {again}")
-    return ModelFile(path, sha256)
+        raise RunError(f"{place}: names a file outside the run ({name}). {again}")
+    return ModelFile(run.root / name, sha256)
+
+
+def _read(path: Path, again: str) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or 'cannot be read'}. {again}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not valid JSON ({error}). {again}") from None
+    if not isinstance(document, dict):
+        raise RunError(f"{path}: expected a JSON object. {again}")
+    return document
 
 
 def _too_slow(document: dict[str, Any], path: Path) -> str:

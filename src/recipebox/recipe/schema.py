@@ -159,7 +159,9 @@ class Bench(Section):
 
     targets: tuple[Literal["local"], ...] = ("local",)
     images: Count = Field(default=100, description="Test images to run through the pipeline.")
-    min_fps: NonNegative | None = None
+    min_fps: NonNegative | None = Field(
+        default=None, description="Fewest images a second by the clock, steps overlapping; fewer fail the bench."
+    )
 
 
 class Settings(Section):
