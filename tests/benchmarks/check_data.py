@@ -1,16 +1,20 @@
 """check-data against the time Ultralytics needs to build its label cache on the same files, in pairs.
 
     python tests/benchmarks/check_data.py [--images 10000] [--side 160] [--suffix .jpg] [--rounds 3]
+    python tests/benchmarks/check_data.py --dataset deeppcb [--images 10000] [--rounds 3]
 
 Draws a set into a temporary folder, then runs in turn, forth and back in every round: Ultralytics' label cache of both
-splits, the full check, and the check of labels only. Peak memory is that of a fresh process for a tenth of the images
-and for all. The last line is one JSON document with ratios to Ultralytics, in seconds of the wall and of the CPU.
+splits, the full check, and the check of labels only. With --dataset the images are those of a known set, copied, and
+then turned and mirrored, with the labels as they are: asked is how long they take, not whether they fit. Peak memory
+is that of a fresh process for a tenth of the images and for all. The last line is one JSON document with ratios to
+Ultralytics, in seconds of the wall and of the CPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,6 +26,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from paired import finish, ratio, rounds
 
 NAMES = ("scratch", "dent", "stain")
@@ -48,6 +53,38 @@ def draw(root: Path, images: int, side: int, suffix: str) -> Path:
     return root
 
 
+def written(root: Path, images: int, dataset: str, suffix: str) -> Path:
+    """Real pictures, each another one: the n-th time that the set comes round, all are turned or mirrored anew.
+
+    Raises:
+        SystemExit: the set has too few.
+    """
+    from recipebox.data.datasets import prepare
+
+    real = prepare(dataset)
+    pictures = [pair for split in (real.train, real.val, real.test) for pair in split]
+    if images > 8 * len(pictures):
+        raise SystemExit(f"{dataset} has {len(pictures)} images: --images {8 * len(pictures)} at most")
+    for kind in ("images", "labels"):
+        for split in ("train", "val"):
+            (root / kind / split).mkdir(parents=True)
+    (root / "data.yaml").write_text(f"names: [{', '.join(real.names)}]\ntrain: images/train\nval: images/val\n")
+    for index in range(images):
+        turn, at = divmod(index, len(pictures))
+        path, boxes = pictures[at]
+        split = "train" if index % 10 else "val"
+        place = root / f"images/{split}/{index:06d}{suffix}"
+        if turn == 0 and path.suffix == suffix:
+            shutil.copyfile(path, place)
+        else:
+            picture = np.rot90(cv2.imread(str(path), cv2.IMREAD_COLOR), turn % 4)
+            picture = np.ascontiguousarray(picture[:, ::-1] if turn >= 4 else picture)
+            place.write_bytes(cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
+        lines = [f"{int(row[0])} {row[1]:.6f} {row[2]:.6f} {row[3]:.6f} {row[4]:.6f}\n" for row in boxes]
+        (root / f"labels/{split}/{index:06d}.txt").write_text("".join(lines))
+    return root
+
+
 def label_cache(root: Path) -> Callable[[], None]:
     """Ultralytics building its cache anew for both splits."""
     from recipebox.ultralytics_setup import import_ultralytics
@@ -55,7 +92,8 @@ def label_cache(root: Path) -> Callable[[], None]:
     import_ultralytics()
     from ultralytics.data.dataset import YOLODataset
 
-    description = {"names": dict(enumerate(NAMES)), "nc": len(NAMES), "channels": 3}
+    names = yaml.safe_load((root / "data.yaml").read_text())["names"]
+    description = {"names": dict(enumerate(names)), "nc": len(names), "channels": 3}
 
     def build() -> None:
         for split in ("train", "val"):
@@ -84,6 +122,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--suffix", default=".jpg")
+    parser.add_argument("--dataset", help="a set known by name, in place of drawn images")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     from recipebox.data.findings.check_set import check_set
@@ -91,8 +130,13 @@ def main() -> None:
 
     set_quiet(True)
     with tempfile.TemporaryDirectory(prefix="check-data-") as folder:
-        root = draw(Path(folder) / "all", given.images, given.side, given.suffix)
-        tenth = draw(Path(folder) / "tenth", given.images // 10, given.side, given.suffix)
+        roots = Path(folder) / "all", Path(folder) / "tenth"
+        for place, count in zip(roots, (given.images, given.images // 10), strict=True):
+            if given.dataset:
+                written(place, count, given.dataset, given.suffix)
+            else:
+                draw(place, count, given.side, given.suffix)
+        root, tenth = roots
         arms: dict[str, Callable[[], None]] = {
             "ultralytics_cache": label_cache(root),
             "full_check": lambda: check_set(str(root)) and None,
@@ -109,7 +153,10 @@ def main() -> None:
             }
             print(name, json.dumps(results[name]))
         peaks = {str(given.images // 10): peak_mib(tenth), str(given.images): peak_mib(root)}
-    finish(images=given.images, side=given.side, suffix=given.suffix, peak_mib=peaks, **results)
+        sizes = [path.stat().st_size for path in (root / "images").rglob(f"*{given.suffix}")]
+    what = {"dataset": given.dataset} if given.dataset else {"side": given.side}
+    kib = round(statistics.mean(sizes) / 1024, 1)
+    finish(images=given.images, **what, suffix=given.suffix, kib_an_image=kib, peak_mib=peaks, **results)
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def adopted_document(adopted: Adopted) -> dict[str, object]:
         "why": {kind: profile.why for kind, profile in adopted.profiles.items()},
         "notes": [*found.notes, *splits.notes, *_missing_classes(adopted)],
         "left_out": found.left_out,
-        "next": ["recipebox", "check-data", adopted.dataset],
+        "next": ["recipebox", "check-data", adopted.dataset, "--imgsz", str(_imgsz(adopted))],
     }
 
 
@@ -290,12 +290,19 @@ def adopted_text(adopted: Adopted) -> str:
     for kind, profile in adopted.profiles.items():
         chosen = ", ".join(f"{key} {profile.train[key]}" for key in ("imgsz", "batch", "epochs", "optimizer"))
         lines.append(f"  {kind}: {chosen}")
-    called = quote(adopted.dataset)
+    called, imgsz = quote(adopted.dataset), _imgsz(adopted)
     lines.append(
         f"then:  recipebox train {adopted.name} (make train RECIPE={adopted.name}); --profile smoke tries it first"
     )
-    lines.append(f"next:  recipebox check-data {called} (make check-data DATASET={called})")
+    lines.append(
+        f"next:  recipebox check-data {called} --imgsz {imgsz} (make check-data DATASET={called} IMGSZ={imgsz})"
+    )
     return "\n".join(lines)
+
+
+def _imgsz(adopted: Adopted) -> int:
+    """At which boxes are to be judged: what the recipe trains at where there is a GPU."""
+    return int(adopted.profiles["gpu"].train["imgsz"])
 
 
 def _how_written(adopted: Adopted) -> str:

@@ -198,7 +198,8 @@ def _images_below(folder: Path) -> list[str]:
             continue
         walked.add(here)
         found += [f"{place}/{name}" for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
-    return sorted(found, key=lambda path: path.split("/"))
+    # By folder, then by name, as a Path would: NUL is in no path, and comes before every letter.
+    return sorted(found, key=lambda path: path.replace("/", "\0"))
 
 
 def _unreadable_folder(error: OSError) -> None:
