@@ -57,8 +57,10 @@ def main() -> None:
     warm_up(pipeline, images)
     clock = time.process_time if options.cpu_time else time.perf_counter
     around = around_the_network(pipeline, file.path, images, options.rounds, clock)
+    print("pre+post, ours / predict's:", around, flush=True)
     whole = end_to_end(pipeline, images, options.rounds, clock)
-    loop = independent_loop(pipeline, images, options.rounds)
+    print("end to end / inference alone:", whole, flush=True)
+    loop = independent_loop(pipeline, images, options.rounds, clock)
     finish(
         clock=clock.__name__, images=len(images), rounds=options.rounds, threads=options.threads,
         imgsz=backend.imgsz, sha256=backend.sha256[:12], pre_post=around, end_to_end=whole, inference_p50=loop,
@@ -124,26 +126,26 @@ def end_to_end(pipeline: HostPipeline, images: Any, count: int, clock: Any) -> d
     return ratio(spent["whole"], spent["alone"]) | each
 
 
-def independent_loop(pipeline: HostPipeline, images: Any, count: int) -> dict[str, Any]:
+def independent_loop(pipeline: HostPipeline, images: Any, count: int, clock: Any) -> dict[str, Any]:
     """The p50 of `inference` as the bench records it, against the p50 of a plain loop's, image by image in turn."""
     session, name = session_of(pipeline)
     inputs = [pipeline._prepare(image)[0].copy() for image in images]
-    ratios, last = [], {}
+    p50s: list[tuple[float, float]] = []
     for _ in range(count):
         timings = Timings()
         plain: list[float] = []
         for number, image in enumerate(images):
             for which in (0, 1) if number % 2 == 0 else (1, 0):
                 if which == 0:
-                    run_once(pipeline, image, timings)
+                    run_once(pipeline, image, timings, clock)
                 else:
-                    began = time.perf_counter()
+                    began = clock()
                     session.run(None, {name: inputs[number]})
-                    plain.append(time.perf_counter() - began)
-        p50s = float(np.median(timings.steps["inference"])), float(np.median(plain))
-        ratios.append(p50s)
-        last = {"bench_ms": round(1000 * p50s[0], 3), "loop_ms": round(1000 * p50s[1], 3)}
-    return ratio([one for one, _ in ratios], [other for _, other in ratios]) | last
+                    plain.append(clock() - began)
+        p50s.append((float(np.median(timings.steps["inference"])), float(np.median(plain))))
+    bench, loop = zip(*p50s, strict=True)
+    shown = {"bench_ms": round(1000 * statistics.median(bench), 3), "loop_ms": round(1000 * statistics.median(loop), 3)}
+    return ratio(list(bench), list(loop)) | shown
 
 
 def session_of(pipeline: HostPipeline) -> tuple[Any, str]:

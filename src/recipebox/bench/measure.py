@@ -6,7 +6,7 @@ Nothing is drawn on the screen, and nothing else runs in the process, while a cl
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -114,13 +114,14 @@ def time_pipeline(pipeline: Pipeline, decoded: Decoded, *, runs: int) -> tuple[T
     return timings, warmup
 
 
-def run_once(pipeline: Pipeline, image: Image, timings: Timings) -> Rows:
-    """One image, step after step; the seconds are added to `timings`.
+def run_once(
+    pipeline: Pipeline, image: Image, timings: Timings, clock: Callable[[], float] = time.perf_counter
+) -> Rows:
+    """One image, step after step; the seconds by `clock` are added to `timings`.
 
     Returns:
         (n, 6): x1, y1, x2, y2 in pixels of `image`, score, class.
     """
-    clock = time.perf_counter
     spans: list[tuple[str, float]] = []
     steps = pipeline.steps
     name: str

@@ -103,17 +103,20 @@ def letterbox(image_bgr: NDArray[np.uint8], imgsz: int) -> tuple[NDArray[np.uint
     return canvas, place
 
 
-def to_input(canvas: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def to_input(
+    canvas: NDArray[np.uint8], out: NDArray[np.float32] | None = None, planes: NDArray[np.uint8] | None = None
+) -> NDArray[np.float32]:
     """(imgsz, imgsz, 3) uint8 BGR -> (3, imgsz, imgsz) float32 RGB in 0..1, contiguous.
 
     Args:
         canvas: what `letterbox` made.
         out: where to put it; None makes a new array.
+        planes: memory of the same shape to work in; None makes some.
     """
     import cv2
 
-    side = canvas.shape[0]
-    planes = np.empty((3, side, canvas.shape[1]), np.uint8)
+    if planes is None:
+        planes = np.empty((3, canvas.shape[0], canvas.shape[1]), np.uint8)
     cv2.split(canvas, (planes[2], planes[1], planes[0]))
     values = np.empty(planes.shape, np.float32) if out is None else out
     np.copyto(values, planes)
@@ -130,6 +133,7 @@ class Preparer:
     def __init__(self, imgsz: int) -> None:
         self.imgsz = imgsz
         self._canvas = np.full((imgsz, imgsz, 3), PADDING, np.uint8)
+        self._planes = np.empty((3, imgsz, imgsz), np.uint8)
         self._filled: tuple[int, int, int, int] | None = None
 
     def __call__(
@@ -147,7 +151,7 @@ class Preparer:
         place, (placed_width, placed_height) = placement((height, width), self.imgsz)
         values = np.empty((1, 3, self.imgsz, self.imgsz), np.float32) if out is None else out
         if (width, height) == (self.imgsz, self.imgsz):
-            to_input(image_bgr, values[0])
+            to_input(image_bgr, values[0], self._planes)
             return values, place
         filled = (place.top, place.left, placed_height, placed_width)
         if filled != self._filled:  # what surrounds the image is still grey from an image of the same shape
@@ -158,7 +162,7 @@ class Preparer:
             hole[:] = image_bgr
         else:
             cv2.resize(image_bgr, (placed_width, placed_height), dst=hole, interpolation=cv2.INTER_LINEAR)
-        to_input(self._canvas, values[0])
+        to_input(self._canvas, values[0], self._planes)
         return values, place
 
 
