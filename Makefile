@@ -24,7 +24,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx export-trt bench bench-compare report predict recipes runs doctor test test-full lint
+.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx export-trt bundle bench bench-compare report predict recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -66,6 +66,9 @@ export-onnx: $(READY) ## Export RUN to ONNX and check its accuracy (PRECISION=fp
 
 export-trt: $(READY) ## Build a TensorRT engine of RUN on this machine's GPU and check it (PRECISION=fp32|fp16|int8)
 	@$(BOX) export --format engine $${PRECISION:+--precision "$$PRECISION"} -- $(THE_RUN)
+
+bundle: $(READY) ## A folder that detects without recipebox, from RUN's export (OUT=new folder PRECISION=fp16)
+	@$(BOX) bundle $${PRECISION:+--precision "$$PRECISION"} $${OUT:+--out "$$OUT"} -- $(THE_RUN)
 
 bench: $(READY) ## Measure the speed of RUN's exported file on this machine; fails below the recipe's bench.min_fps
 	@$(BOX) bench -- $(THE_RUN)

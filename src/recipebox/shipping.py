@@ -1,8 +1,9 @@
-"""What leaves a run: `recipebox export`, in the variant that was asked for."""
+"""What leaves a run: `recipebox export`, in the variant that was asked for, and `recipebox bundle`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.endings import claimed, signals_interrupt
@@ -62,6 +63,30 @@ def export_job(name: str, wish: Wish) -> Exported:
         make = export_engine if wish.format == "engine" else export
         document = make(run, settings, Supplies().detection_set(settings), variant=variant)
         return Exported(document, _text(run, document, place(run, variant, settings.export)))
+
+
+def bundle_job(name: str, *, precision: str | None, out: Path | None) -> Exported:
+    """Write a folder that detects by itself, from an export that passed.
+
+    Args:
+        name: a run folder, or a recipe: its latest finished run.
+        precision: of the variant that is shipped; None takes the recipe's own.
+        out: a new folder; None makes `bundle` in the run, or `bundle-int8` and so on.
+
+    Raises:
+        RunError: no such run, or nothing that passed.
+        RecipeboxError: what `export.bundle.write.write_bundle` raises.
+    """
+    run = find_run(name)
+    settings = read_plan(run).settings
+    from recipebox.export.bundle.write import write_bundle
+    from recipebox.export.variant import chosen, place
+
+    files = place(run, chosen(settings.export, precision=precision), settings.export)
+    folder = (out or run.root / files.onnx.stem.replace("best", "bundle")).absolute()
+    document = write_bundle(run, files, folder)
+    text = f"{folder}\n`pip install -r requirements.txt && python detect.py IMAGE` there needs no recipebox"
+    return Exported(document | {"folder": str(folder)}, text)
 
 
 def _check_format(run: RunDir, name: str, settings: Settings) -> None:

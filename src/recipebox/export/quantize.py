@@ -40,7 +40,7 @@ def quantized(model: onnx.ModelProto, images: CalibrationImages, *, keep: Collec
     if unknown:
         raise BadInput(
             f"--keep {unknown[0]}: no convolution of this network has that name. There are {names[0]}, {names[1]} "
-            f"and so on up to {names[-1]}; `--scan` lists them with what they cost."
+            f"and so on up to {names[-1]}."
         )
     chosen = [node for node in convolutions(model) if node.name not in set(keep)]
     if not chosen:

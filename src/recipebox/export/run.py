@@ -174,7 +174,7 @@ def _gate(
 def _mend(run: RunDir, variant: Variant) -> str:
     text = "Do not ship this file. `export.max_map_drop` in the recipe says how much may be lost."
     if variant.precision == "int8":
-        text += f" `recipebox export {run.root} --precision int8 --scan` says which layers to keep in FP16."
+        text += " `--keep` (export.keep) leaves convolutions in FP16: the first ones are the likeliest to need it."
     return text
 
 

@@ -145,9 +145,7 @@ class Export(Section):
         default=1, description="Images that the file takes at once, or `dynamic`."
     )
     nms: bool = Field(default=False, description="Put non-maximum suppression into the file; YOLO26 needs none.")
-    keep: tuple[str, ...] = Field(
-        default=(), description="Convolutions that an INT8 file leaves in FP16; `recipebox export --scan` finds them."
-    )
+    keep: tuple[str, ...] = Field(default=(), description="Convolutions that an INT8 file leaves in FP16.")
     calibration: Calibration = Calibration()
     max_map_drop: Fraction = Field(
         default=0.005, description="Largest drop of mAP50-95 from the .pt that is let through."

@@ -88,6 +88,21 @@ def bench_compare(
 
 @app.command()
 @verb
+def bundle(
+    run: Run,
+    precision: Annotated[str | None, typer.Option(metavar="fp32|fp16|int8", help="Default: the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A new folder; default: in the run.")] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Write a folder that detects by itself, with numpy, Pillow and onnxruntime: model, names, thresholds, script."""
+    from recipebox.shipping import bundle_job
+
+    made = bundle_job(run, precision=precision, out=out)
+    return Answer(made.document, made.text)
+
+
+@app.command()
+@verb
 def report(run: Run, as_json: Json = False) -> Answer:
     """Write a run's report.md and report.html again from what the run folder holds."""
     from recipebox.job import report_job

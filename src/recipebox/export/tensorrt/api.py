@@ -101,10 +101,11 @@ def configured(
         if not config.set_timing_cache(cache, False):
             config.set_timing_cache(config.create_timing_cache(b""), False)
     images = network.get_input(0)
-    batch, *rest = tuple(images.shape)
-    if batch == -1:
+    sides: list[int] = [images.shape[index] for index in range(len(images.shape))]
+    if sides[0] == -1:
         profile = builder.create_optimization_profile()
-        profile.set_shape(images.name, (1, *rest), (OPTIMAL, *rest), (MOST, *rest))
+        least, optimal, most = (module.Dims([count, *sides[1:]]) for count in (1, OPTIMAL, MOST))
+        profile.set_shape(images.name, least, optimal, most)
         config.add_optimization_profile(profile)
     return config
 
@@ -124,12 +125,13 @@ def built(trt_module: ModuleType, content: bytes, *, timing: bytes | None = None
     network = new_network(trt_module, builder)
     parse(trt_module, network, content, log)
     config = configured(trt_module, builder, network, timing)
-    plan = builder.build_serialized_network(network, config)
+    plan: Any = builder.build_serialized_network(network, config)  # bytes() reads it
     if plan is None:
         raise WeightsError(f"TensorRT {module.__version__} cannot build this network: {_short(log.lines[-2:])}")
     if timing is None:
         return bytes(plan), None
-    return bytes(plan), bytes(config.get_timing_cache().serialize())
+    timings: Any = config.get_timing_cache().serialize()
+    return bytes(plan), bytes(timings)
 
 
 def layers_text(trt_module: ModuleType, engine: trt.ICudaEngine) -> str:

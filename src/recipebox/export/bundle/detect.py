@@ -1,0 +1,180 @@
+"""Detect with the model in this folder. Needs Python 3.8 or newer, numpy, Pillow and onnxruntime, and nothing else.
+
+    python detect.py image.jpg folder ...       one JSON document on stdout: what was found on each image
+
+Or from Python:
+
+    detector = Detector(".")
+    for box in detector(image): ...              # image: numpy (height, width, 3) uint8 RGB, or a path
+
+Pre-processing, non-maximum suppression and thresholds are those that the detector was evaluated with (bundle.json).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from typing import Any, Iterator  # noqa: UP035  # collections.abc has it from 3.9 on
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+class Detector:
+    """The model of a bundle, checked by its hash.
+
+    Raises ValueError when the folder is not a whole bundle.
+    """
+
+    def __init__(self, folder: str = ".") -> None:
+        with open(os.path.join(folder, "bundle.json"), encoding="utf-8") as file:
+            self.about = json.load(file)
+        with open(os.path.join(folder, "model.onnx"), "rb") as file:
+            content = file.read()
+        if hashlib.sha256(content).hexdigest() != self.about["sha256"]:
+            raise ValueError("model.onnx is not the file that was measured (SHA-256). Copy the bundle again.")
+        self.names = self.about["names"]
+        self.thresholds = np.array([self.about["thresholds"][name] for name in self.names], np.float32)
+        self.session = onnxruntime.InferenceSession(content, providers=onnxruntime.get_available_providers())
+        entry = self.session.get_inputs()[0]
+        self.input, self.imgsz = entry.name, int(entry.shape[2])
+        self.batch = entry.shape[0] if isinstance(entry.shape[0], int) else 1
+
+    def __call__(self, image: Any) -> list[dict[str, Any]]:
+        """Boxes of one image, best first: dicts with class, score and x1, y1, x2, y2 in pixels of the image."""
+        pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        canvas, scales, left, top = letterbox(pixels, self.imgsz, self.about["padding"])
+        prepared = np.ascontiguousarray(canvas.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
+        fed = np.zeros((self.batch, *prepared.shape), np.float32)
+        fed[0] = prepared
+        raw = self.session.run(None, {self.input: fed})[0][0]
+        if not np.isfinite(raw).all():
+            raise ValueError("the model's output holds NaN or infinity")
+        final = raw.shape[1] == 6 and raw.shape[0] != 4 + len(self.names)
+        rows = raw[raw[:, 4] > self.thresholds.min()] if final else self.suppressed(raw)
+        rows = rows[rows[:, 4] > self.thresholds[rows[:, 5].astype(int)]]
+        height, width = pixels.shape[:2]
+        boxes = (rows[:, :4] - np.array([left, top, left, top], np.float32)) / np.array(scales * 2, np.float32)
+        boxes = boxes.clip(0, np.array([width, height, width, height], np.float32))
+        return [
+            dict(
+                [("class", self.names[int(row[5])]), ("score", float(row[4]))],
+                **dict(zip(("x1", "y1", "x2", "y2"), (float(value) for value in box))),  # noqa: B905
+            )
+            for row, box in zip(rows, boxes)  # noqa: B905
+        ]
+
+    def suppressed(self, raw: Any) -> Any:
+        """(4 + classes, anchors) -> (n, 6): corners, score, class; best first, one class a box, class by class."""
+        best = raw[4:].argmax(axis=0)
+        score = raw[4:].max(axis=0)
+        some = np.flatnonzero(score > self.thresholds.min())
+        some = some[np.argsort(-score[some], kind="stable")]
+        centre, reach = raw[:2, some].T, raw[2:4, some].T / 2
+        boxes = np.concatenate([centre - reach, centre + reach], axis=1)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        alive = np.ones(len(some), bool)
+        kept = []
+        for index in range(len(some)):
+            if not alive[index]:
+                continue
+            kept.append(index)
+            low = np.maximum(boxes[index, :2], boxes[:, :2])
+            high = np.minimum(boxes[index, 2:], boxes[:, 2:])
+            shared = (high - low).clip(0).prod(axis=1)
+            overlap = shared / np.maximum(areas[index] + areas - shared, np.float32(1e-9))
+            alive &= ~((overlap > self.about["nms_iou"]) & (best[some] == best[some[index]]))
+        kept = kept[: self.about["max_detections"]]
+        rows = np.concatenate([boxes, score[some][:, None], best[some][:, None].astype(np.float32)], axis=1)
+        return rows[kept].astype(np.float32)
+
+
+def read_image(path: str) -> Any:
+    """(height, width, 3) uint8 RGB, turned as its EXIF says; grey, palette, alpha and 16 bit become three channels."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):
+            grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.asarray(image.convert("RGB"))
+
+
+def letterbox(image: Any, imgsz: int, padding: int) -> tuple[Any, tuple[float, float], int, int]:
+    """The image scaled into a square, and where it lies there: canvas, scales of x and y, left, top."""
+    height, width = image.shape[:2]
+    scale = min(imgsz / height, imgsz / width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    left, top = round((imgsz - size[0]) / 2 - 0.1), round((imgsz - size[1]) / 2 - 0.1)
+    canvas = np.full((imgsz, imgsz, 3), padding, np.uint8)
+    canvas[top : top + size[1], left : left + size[0]] = resized(image, size)
+    return canvas, (size[0] / width, size[1] / height), left, top
+
+
+def resized(image: Any, size: tuple[int, int]) -> Any:
+    """Bilinear in whole numbers, as OpenCV's INTER_LINEAR does it: weights of 11 bits, half the size by the mean."""
+    height, width = image.shape[:2]
+    if (width, height) == size:
+        return image
+    if (width, height) == (2 * size[0], 2 * size[1]):
+        whole = image.astype(np.uint16)
+        total = whole[0::2, 0::2] + whole[0::2, 1::2] + whole[1::2, 0::2] + whole[1::2, 1::2]
+        return ((total + 2) >> 2).astype(np.uint8)
+    first, second, far = steps(width, size[0])
+    columns = image.astype(np.int32)
+    columns = columns[:, first] * (2048 - far)[None, :, None] + columns[:, second] * far[None, :, None]
+    first, second, far = steps(height, size[1])
+    near = ((2048 - far)[:, None, None] * (columns[first] >> 4)) >> 16
+    return ((near + ((far[:, None, None] * (columns[second] >> 4)) >> 16) + 2) >> 2).clip(0, 255).astype(np.uint8)
+
+
+def steps(source: int, target: int) -> tuple[Any, Any, Any]:
+    """For each pixel of a side the two it lies between, and the weight of the second, of 2048."""
+    place = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
+    first = np.floor(place).astype(np.int64)
+    part = place - first.astype(np.float32)
+    part[first < 0] = 0
+    part[first >= source - 1] = 0
+    first = first.clip(0, source - 1)
+    return first, np.minimum(first + 1, source - 1), np.rint(part * np.float32(2048)).astype(np.int32)
+
+
+def images_in(names: list[str]) -> Iterator[str]:
+    """The files that are named, and the images of folders."""
+    for name in names:
+        if not os.path.isdir(name):
+            yield name
+            continue
+        for entry in sorted(os.listdir(name)):
+            if entry.lower().endswith(SUFFIXES):
+                yield os.path.join(name, entry)
+
+
+def main() -> int:
+    """Returns the exit code: 2 where an image cannot be read, or none was named."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__, file=sys.stderr)
+        return 0 if len(sys.argv) > 1 else 2
+    try:
+        detector = Detector(os.path.dirname(os.path.abspath(__file__)))
+    except (OSError, ValueError, KeyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    document, failed = {}, False
+    for path in images_in(sys.argv[1:]):
+        try:
+            document[path] = detector(path)
+        except (OSError, ValueError) as error:
+            print(f"error: {path}: {error}", file=sys.stderr)
+            failed = True
+    json.dump(document, sys.stdout, indent=1)
+    print()
+    return 2 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
