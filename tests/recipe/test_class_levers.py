@@ -44,8 +44,11 @@ def test_smoothing_and_one_class(planned):
 def test_smoothing_with_distillation_is_refused(write, machine, good):
     write("teacher", good)
     levers = "  label_smoothing: {epsilon: 0.1}\n  distillation: {teachers: [{recipe: teacher}], logits: {}}\n"
-    with pytest.raises(PlanConflict, match="both soften the class target"):
+    with pytest.raises(PlanConflict, match=r"`label_smoothing` together with `distillation\.logits`: both soften"):
         make_plan(load_recipe(write("one", good + levers)), machine())
+    boxes = levers.replace("logits: {}", "box: {}, features: {}")
+    plan = make_plan(load_recipe(write("one", good + boxes)), machine())
+    assert technique_order(plan.settings) == ("label_smoothing", "distillation", "ema"), "the class target is its own"
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipebox.recipe.estimate import ema_decay, optimizer_steps, pixel_share, steps_per_epoch, train_seconds
+from recipebox.recipe.estimate import (
+    ema_decay,
+    ema_decay_reached,
+    images_forward,
+    optimizer_steps,
+    pixel_share,
+    steps_per_epoch,
+    train_seconds,
+)
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import Ema
 
 
-def reference(nb: int, epochs: int, batch: int, nbs: int, warmup_epochs: float) -> int:
-    """The loop of Ultralytics 8.4 engine/trainer.py `_do_train`, without the training."""
+def reference(nb: int, epochs: int, batch: int, nbs: int, warmup_epochs: float, until: int) -> int:
+    """The loop of Ultralytics 8.4 engine/trainer.py `_do_train`, without the training, left after `until` epochs."""
     acc0 = min(max(round(nbs / batch), 1), nb * epochs)
     warm = min(warmup_epochs, max(epochs - 1, 0))
     nw = round(warm * nb) if warm > 0 else 0
     accumulate, last, steps = acc0, -1, 0
-    for epoch in range(epochs):
+    for epoch in range(until):
         for i in range(nb):
             ni = i + nb * epoch
             if nw and ni <= nw:
@@ -38,7 +46,16 @@ def reference(nb: int, epochs: int, batch: int, nbs: int, warmup_epochs: float) 
     warmup=st.sampled_from([0.0, 0.3, 0.5, 1.0, 2.5, 3.0, 10.0]),
 )
 def test_optimizer_steps_are_those_of_the_loop(nb, epochs, batch, nbs, warmup):
-    assert optimizer_steps(nb, epochs, batch, nbs, warmup) == reference(nb, epochs, batch, nbs, warmup)
+    assert optimizer_steps(nb, epochs, batch, nbs, warmup) == reference(nb, epochs, batch, nbs, warmup, epochs)
+    for until in range(epochs):
+        part = reference(nb, epochs, batch, nbs, warmup, until)
+        assert optimizer_steps(nb, epochs, batch, nbs, warmup, until=until) == part
+
+
+def test_a_part_of_a_run_has_the_warm_up_of_the_run():
+    """700 images in batches of 16 with nbs 64: three epochs of warm-up, the whole of these three."""
+    assert optimizer_steps(44, 100, 16, 64, 3.0, until=3) == reference(44, 100, 16, 64, 3.0, 3)
+    assert optimizer_steps(44, 100, 16, 64, 3.0, until=3) > optimizer_steps(44, 3, 16, 64, 3.0)
 
 
 def test_the_published_example():
@@ -53,6 +70,21 @@ def test_ema_decay():
     assert ema_decay(Ema(decay=0.9, tau=10), 10) == pytest.approx(0.9 * (1 - math.exp(-1)))
     assert ema_decay(False, 100) == 0.0
     assert ema_decay(None, 2000) == pytest.approx(0.9999 * (1 - math.exp(-1))), "nothing said is Ultralytics' own"
+
+
+def test_between_updates_the_average_is_left_as_it_is():
+    ema = Ema(decay=0.9, tau=10, every=3)
+    assert [ema_decay(ema, step) for step in (1, 2)] == [1.0, 1.0]
+    assert ema_decay_reached(ema, 5) == ema_decay(ema, 3) == pytest.approx(0.9 * (1 - math.exp(-0.1)))
+    assert ema_decay_reached(None, 5) == ema_decay(None, 5)
+
+
+def test_batch_norm_sees_no_more_images_than_there_are():
+    swa = {"techniques": {"swa": {"last": 3, "bn_images": 256}}}
+    stock = _settings("yolov8n.pt", epochs=12)
+    averaged = stock.model_copy(update={"techniques": Settings.model_validate(stock.model_dump() | swa).techniques})
+    assert images_forward(averaged, 700, 300) == 300 + 256 * 3 / 12
+    assert images_forward(averaged, 100, 300) == 300 + 100 * 3 / 12
 
 
 def _settings(weights: str, **train: object) -> Settings:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipebox.recipe.technique_sections import Ema
-from recipebox.techniques.ema import EmaTechnique, ema_decay
+from recipebox.techniques.ema import EmaTechnique
 from recipebox.ultralytics_setup import import_ultralytics
 
 import_ultralytics()
@@ -83,5 +83,6 @@ def test_the_defaults_are_stock() -> None:
 
 
 def test_decay_ramps_up() -> None:
-    assert ema_decay(1, 0.9999, 2000) == pytest.approx(0.0005, rel=0.01)
-    assert ema_decay(10**6, 0.9999, 2000) == pytest.approx(0.9999)
+    technique = EmaTechnique(Ema())
+    assert technique.decay(1) == pytest.approx(0.0005, rel=0.01)
+    assert technique.decay(10**6) == pytest.approx(0.9999)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,16 @@ def test_classes_nobody_knows_are_refused_at_setup(
 ) -> None:
     with pytest.raises(PlanConflict, match="`blu` is no class of the data set; did you mean `blue`"):
         first_losses(trainer_with(weighing(pos_weight={"blu": 2.0}), toy_set, arguments, tmp_path))
+
+
+def test_one_class_is_refused_where_the_plan_could_not_know(toy_set: DetectionSet) -> None:
+    """`data.dataset` may be an archive, whose classes nobody knows before it is unpacked."""
+    context: Any = SimpleNamespace(names=("red",))
+    views: Any = SimpleNamespace(data={"names": {0: "red"}}, split=toy_set.train)
+    with pytest.raises(PlanConflict, match=r"`class_weights\.by` with one class \(red\)"):
+        ClassWeightsTechnique(ClassWeights(by="inverse")).on_setup(context)
+    with pytest.raises(PlanConflict, match=r"`sampling\.by` with one class \(red\)"):
+        SamplingTechnique(Sampling(by="inverse")).on_views(views)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipebox.data.detection_set import Split
+from recipebox.recipe.class_sections import FREQUENCY_POWERS
 
 By = Literal["inverse", "inverse_sqrt", "effective_number"]
 
@@ -20,13 +21,11 @@ def class_counts(split: Split, classes: int) -> NDArray[np.int64]:
     return np.bincount(together.astype(np.int64), minlength=classes)
 
 
-def class_weights(
-    counts: NDArray[np.int64], by: By, *, beta: float | None = None, power: float | None = None
-) -> NDArray[np.float64]:
+def class_weights(counts: NDArray[np.int64], by: By, *, beta: float | None = None) -> NDArray[np.float64]:
     """The weight of each class, (classes,); their mean is 1, each class counting once.
 
-    inverse: n^-power (power 1 where nothing is said); inverse_sqrt: n^-1/2; effective_number: (1 - beta)/(1 - beta^n),
-    Cui et al. 2019, equation 3. Classes without boxes have the mean weight of those that have some.
+    inverse: 1/n; inverse_sqrt: n^-1/2; effective_number: (1 - beta)/(1 - beta^n), Cui et al. 2019, equation 3. Classes
+    without boxes have the mean weight of those that have some.
     """
     present = counts > 0
     if not present.any():
@@ -36,7 +35,7 @@ def class_weights(
         assert beta is not None
         raw = (1.0 - beta) / -np.expm1(n * math.log(beta))
     else:
-        raw = n ** -(0.5 if by == "inverse_sqrt" else power or 1.0)
+        raw = n ** -FREQUENCY_POWERS[by]
     weights = np.full(len(counts), raw.mean())
     weights[present] = raw
     return np.asarray(weights / weights.mean(), np.float64)

@@ -60,6 +60,20 @@ class Course:
         return min(max(math.ceil(self.warm_epochs), 1), self.settings.train.epochs - 1)
 
     @property
+    def scheduled(self) -> int:
+        """The epochs, from the first, whose rate is the schedule's: all, or those before SWA holds it or has its own.
+
+        The first epoch of a held rate still stands where the schedule does.
+        """
+        swa = self.settings.techniques.swa
+        return self.settings.train.epochs - (0 if swa is None else swa.last - (swa.lr is None))
+
+    @property
+    def rated(self) -> int:
+        """As `settled`, but where the rate is the schedule's."""
+        return max(min(self.settled, self.scheduled - 1), 0)
+
+    @property
     def close_from(self) -> int:
         """The first epoch without mosaic."""
         train = self.settings.train
@@ -82,7 +96,7 @@ class Course:
     def updates(self, epoch: int) -> int:
         """Optimizer steps made before an epoch."""
         train = self.settings.train
-        return optimizer_steps(self.batches, epoch, train.batch, train.nbs, train.warmup_epochs) if epoch else 0
+        return optimizer_steps(self.batches, train.epochs, train.batch, train.nbs, train.warmup_epochs, until=epoch)
 
 
 Entry = Callable[[Course], Lever | None]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 from recipebox.experiment import signs
 from recipebox.experiment.lever import Course, Entry, Lever
 from recipebox.experiment.trace import Window
 from recipebox.recipe.estimate import ema_decay
-from recipebox.recipe.technique_sections import Ema
+from recipebox.recipe.technique_sections import STOCK_MAX_NORM
 
 
 def _ema(course: Course) -> Lever | None:
@@ -19,7 +18,7 @@ def _ema(course: Course) -> Lever | None:
     before_swa = course.settings.train.epochs - (swa.last if swa is not None else 0)
     window = course.steps(max(min(course.settled, before_swa - 1), 0))
     first = course.updates(window.epoch) + 1
-    ours, stock = (math.prod(_decay(each, n) for n in (first, first + 1)) for each in (ema, None))
+    ours, stock = (math.prod(ema_decay(each, n) for n in (first, first + 1)) for each in (ema, None))
     if ema is None or (ours == stock and ema and ema.evaluate_both):
         return None
     idle = "its decay is Ultralytics' own" if ours == stock else None
@@ -32,11 +31,6 @@ def _ema(course: Course) -> Lever | None:
         signs.average_lags(more=ours > stock),
         idle if before_swa else "swa averages every epoch",
     )
-
-
-def _decay(ema: Ema | Literal[False] | None, step: int) -> float:
-    """What optimizer step `step` (from 1) leaves of the average."""
-    return 1.0 if ema and step % ema.every else ema_decay(ema, step)
 
 
 def _swa(course: Course) -> Lever | None:
@@ -149,9 +143,13 @@ def _clipping(course: Course) -> Lever | None:
     if clipping is None:
         return None
     largest = clipping.max_norm or None
-    words = f"no step from a gradient longer than {largest:g}" if largest else "steps from gradients longer than 10"
+    words = (
+        f"no step from a gradient longer than {largest:g}"
+        if largest
+        else f"steps from gradients longer than {STOCK_MAX_NORM:g}"
+    )
     zero = {"techniques.clipping": None}
-    idle = "it is Ultralytics' own" if largest == 10 else None
+    idle = "it is Ultralytics' own" if largest == STOCK_MAX_NORM else None
     return Lever("techniques.clipping", zero, course.steps(), words, signs.clips_at(largest), idle)
 
 

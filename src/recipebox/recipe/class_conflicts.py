@@ -41,9 +41,8 @@ def idle_class_levers(settings: Settings) -> Iterator[str]:
         if all(value == 1 for value in given):
             yield "`class_weights.pos_weight` does nothing: every factor is 1."
     if weights is not None and sampling is not None:
-        powers = {"inverse": weights.power or 1.0, "inverse_sqrt": 0.5}
-        power = powers.get(str(weights.by), 0.0) + {"inverse": 1.0, "inverse_sqrt": 0.5}.get(sampling.by, 0.0)
-        if weights.by in powers and power > 1:
+        power = (weights.frequency_power or 0.0) + (sampling.frequency_power or 0.0)
+        if weights.frequency_power is not None and power > 1:
             yield (
                 f"`class_weights` and `sampling` make up for the same thing, together with the power {power:g} of the "
                 "inverse frequency: rare classes then count more than common ones. `inverse_sqrt` for both is one "
@@ -83,10 +82,11 @@ def _smoothing(settings: Settings, names: tuple[str, ...] | None, document: Docu
                 f"{where}: label smoothing of {value:g} takes more than half of what a label says of its class. Take "
                 f"at most {LARGEST_EPSILON:g}; 0.05 to 0.1 is common."
             )
-    if settings.techniques.distillation is not None:
+    distillation = settings.techniques.distillation
+    if distillation is not None and distillation.logits is not None:
         yield (
-            f"{document.origin(path)}: `label_smoothing` together with `distillation`: both soften the class target, "
-            "and a teacher already says which classes resemble each other. Take one of them out "
+            f"{document.origin(path)}: `label_smoothing` together with `distillation.logits`: both soften the class "
+            "target, and a teacher already says which classes resemble each other. Take one of them out "
             "(`label_smoothing: null`)."
         )
     if names is not None:
@@ -110,10 +110,7 @@ def _balance(settings: Settings, names: tuple[str, ...] | None, document: Docume
     }
     for lever, there in asked.items():
         if there and len(names) == 1:
-            yield (
-                f"{document.origin(('techniques', lever, 'by'))}: `{lever}.by` with one class ({names[0]}): there is "
-                f"nothing to balance, its weight is 1. Take it out (`{lever}: null`)."
-            )
+            yield f"{document.origin(('techniques', lever, 'by'))}: {one_class_balance(lever, names[0])}"
 
 
 def nobody_to_act_on(lever: str, acting: Sequence[str], boxes: Mapping[str, int]) -> str | None:
@@ -130,6 +127,14 @@ def nobody_to_act_on(lever: str, acting: Sequence[str], boxes: Mapping[str, int]
     return (
         f"`{lever}` changes nothing: no training image holds {' or '.join(acting)}. Name a class that is there "
         f"({there}), or take it out."
+    )
+
+
+def one_class_balance(lever: str, name: str) -> str:
+    """Why class weights, or sampling by them, cannot act on a set with one class."""
+    return (
+        f"`{lever}.by` with one class ({name}): there is nothing to balance, its weight is 1. Take it out "
+        f"(`{lever}: null`)."
     )
 
 

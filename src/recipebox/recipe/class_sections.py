@@ -23,6 +23,10 @@ class LabelSmoothing(Section):
     off_last: Annotated[int, Field(ge=0)] = Field(default=0, description="Epochs without smoothing at the end.")
 
 
+FREQUENCY_POWERS = {"inverse": 1.0, "inverse_sqrt": 0.5}
+"""The power of 1/n that `by` stands for; the others have none."""
+
+
 def _number_or_mapping(value: Any) -> str:
     return "mapping" if isinstance(value, dict) else "number"
 
@@ -59,6 +63,11 @@ class ClassWeights(Section):
         _check_beta(self.by, self.beta)
         return self
 
+    @property
+    def frequency_power(self) -> float | None:
+        """The power of the inverse frequency that classes are weighed by; None where it is no power of it."""
+        return self.power or FREQUENCY_POWERS.get(self.by or "")
+
 
 class Sampling(Section):
     """How often each training image is drawn in an epoch; an epoch is as long as without."""
@@ -81,6 +90,11 @@ class Sampling(Section):
             )
         _check_beta(self.by, self.beta)
         return self
+
+    @property
+    def frequency_power(self) -> float | None:
+        """The power of the inverse frequency that images are drawn by; None where it is no power of it."""
+        return FREQUENCY_POWERS.get(self.by)
 
 
 def _check_beta(by: str | None, beta: float | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import Ema
@@ -78,7 +79,9 @@ def accumulated_batches(batch: int, nbs: int) -> int:
     return max(round(nbs / batch), 1)
 
 
-def optimizer_steps(batches: int, epochs: int, batch: int, nbs: int, warmup_epochs: float) -> int:
+def optimizer_steps(
+    batches: int, epochs: int, batch: int, nbs: int, warmup_epochs: float, *, until: int | None = None
+) -> int:
     """How often the optimizer steps in a run, as Ultralytics counts.
 
     Gradients are accumulated over round(nbs / batch) batches, a number that ramps up from 1 during the warm-up; what
@@ -90,9 +93,10 @@ def optimizer_steps(batches: int, epochs: int, batch: int, nbs: int, warmup_epoc
         batch: images of a batch.
         nbs: nominal batch.
         warmup_epochs: as in the recipe; capped at epochs - 1 there and here.
+        until: count the first so many epochs only; all of them where nothing is said.
     """
-    total = batches * epochs
-    accumulate = min(accumulated_batches(batch, nbs), total)
+    accumulate = min(accumulated_batches(batch, nbs), batches * epochs)
+    total = batches * (epochs if until is None else until)
     warm = round(min(warmup_epochs, max(epochs - 1, 0)) * batches)
     slope = (accumulate - 1) / warm if warm else 0.0
     steps, last = 0, -1
@@ -114,15 +118,28 @@ def steps_averaged(settings: Settings, batches: int, steps: int) -> int:
     train, swa = settings.train, settings.techniques.swa
     if swa is None:
         return steps
-    return optimizer_steps(batches, train.epochs - swa.last, train.batch, train.nbs, train.warmup_epochs)
+    before = train.epochs - swa.last
+    return optimizer_steps(batches, train.epochs, train.batch, train.nbs, train.warmup_epochs, until=before)
 
 
-def ema_decay(ema: Ema | bool | None, steps: int) -> float:
-    """Its decay after `steps` optimizer steps; 0 when the EMA is off; Ultralytics' own when nothing is said."""
+def ema_decay(ema: Ema | Literal[False] | None, step: int) -> float:
+    """What optimizer step `step` (from 1) leaves of the average: 1 where `every` leaves it out, 0 where the EMA is off;
+    Ultralytics' own where nothing is said.
+
+    The n-th update leaves decay * (1 - exp(-n / tau)). The ramp is Ultralytics' own (ModelEMA): early averages forget
+    the initial weights quickly.
+    """
     if ema is False:
         return 0.0
-    ema = ema if isinstance(ema, Ema) else Ema()
-    return ema.decay * (1.0 - math.exp(-(steps // ema.every) / ema.tau))
+    ema = ema or Ema()
+    if step % ema.every:
+        return 1.0
+    return ema.decay * (1.0 - math.exp(-(step // ema.every) / ema.tau))
+
+
+def ema_decay_reached(ema: Ema | Literal[False] | None, steps: int) -> float:
+    """The decay of the last update within `steps` optimizer steps."""
+    return ema_decay(ema, steps - steps % (ema.every if ema else 1))
 
 
 def train_seconds(
@@ -137,7 +154,7 @@ def train_seconds(
         return None
     scale = settings.train.imgsz**2 / _MEASURED_PIXELS * _MEASURED_CORES / max(1, min(cores, _CORES_THAT_HELP))
     trained = train_images * pixel_share(settings)
-    images = trained + VALIDATION_SHARE * images_forward(settings, val_images)
+    images = trained + VALIDATION_SHARE * images_forward(settings, train_images, val_images)
     seconds = (_SECONDS_FIXED + _SECONDS_A_GFLOP * student) * images / _MEASURED_IMAGES
     for teacher in teachers:
         size = _size(GFLOPS_AT_640, teacher.model.architecture) or 0.0
@@ -145,13 +162,13 @@ def train_seconds(
     return seconds * scale * settings.train.epochs
 
 
-def images_forward(settings: Settings, val_images: int) -> float:
+def images_forward(settings: Settings, train_images: int, val_images: int) -> float:
     """Images an epoch, on average, that pass the network forward only.
 
-    Validation, twice for live and averaged weights, and batch norm's statistics for SWA.
+    Validation, twice for live and averaged weights, and batch norm's statistics for SWA, from one epoch's views.
     """
     ema, swa = settings.techniques.ema, settings.techniques.swa
-    statistics = swa.bn_images * swa.last / settings.train.epochs if swa is not None else 0.0
+    statistics = min(swa.bn_images, train_images) * swa.last / settings.train.epochs if swa is not None else 0.0
     return val_images * (2 if isinstance(ema, Ema) and ema.evaluate_both else 1) + statistics
 
 

@@ -13,7 +13,7 @@ from recipebox.recipe.conflicts import conflicts, idle_settings
 from recipebox.recipe.distillation_conflicts import partly_taught, teacher_conflicts, twin_teachers
 from recipebox.recipe.estimate import (
     Estimate,
-    ema_decay,
+    ema_decay_reached,
     optimizer_steps,
     prepared_bytes,
     run_bytes,
@@ -272,7 +272,7 @@ def _estimate(
     if not machine.has_gpu:
         teaching = tuple(teacher.settings for teacher in teachers)
         seconds = train_seconds(settings, images, validation, machine.cpu_count, teaching)
-    decay = ema_decay(settings.techniques.ema, steps_averaged(settings, batches, steps))
+    decay = ema_decay_reached(settings.techniques.ema, steps_averaged(settings, batches, steps))
     return Estimate(images, batches, steps, decay, disk, fetched, seconds, validation)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from recipebox.recipe.estimate import Estimate, accumulated_batches
 from recipebox.recipe.schema import Settings
+from recipebox.recipe.technique_sections import STOCK_MAX_NORM
 from recipebox.recipe.yaml_nodes import Document
 
 GAINS = {"box": "where boxes are", "cls": "which class is where", "dfl": "how sure each edge is"}
-STOCK_MAX_NORM = 10.0
 
 
 def stability_conflicts(settings: Settings, document: Document) -> Iterator[str]:

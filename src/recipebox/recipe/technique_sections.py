@@ -35,6 +35,10 @@ class Swa(Section):
     )
 
 
+STOCK_MAX_NORM = 10.0
+"""Ultralytics always clips the gradient to this norm."""
+
+
 class Clipping(Section):
     """The gradient is scaled down to this norm where it is longer, before every optimizer step."""
 

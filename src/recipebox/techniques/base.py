@@ -15,7 +15,6 @@
             technique.on_step(context)
         technique.on_epoch_end(context)
         validate; save weights and checkpoint
-    technique.after_train(run)
 
 Their order is fixed by the plan (targets, then added losses, then weights), not by the recipe's text.
 """
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from recipebox.data.detection_set import DetectionSet
     from recipebox.data.views import TrainingViews
-    from recipebox.run_dir import RunDir
 
     Criterion = Callable[[Any, Mapping[str, Any]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
@@ -81,10 +79,6 @@ class TrainingContext(Protocol):
     def gradient_norm(self) -> float | None:
         """The gradient's norm before clipping, where this batch ended with an optimizer step."""
 
-    @property
-    def training(self) -> bool:
-        """False while the model is validated."""
-
     def record(self, key: str, value: float) -> None:
         """Put a number of this step into the telemetry, e.g. `ema/decay`."""
 
@@ -124,9 +118,6 @@ class Technique:
 
     def on_epoch_end(self, context: TrainingContext) -> None:
         """All batches of an epoch are done; validation comes next."""
-
-    def after_train(self, run: RunDir) -> None:
-        """Training has ended well."""
 
 
 class CriterionWrapper:

@@ -8,7 +8,7 @@ import torch
 
 from recipebox.data.balance import class_counts, class_weights
 from recipebox.errors import PlanConflict
-from recipebox.recipe.class_conflicts import nobody_to_act_on, unknown_classes
+from recipebox.recipe.class_conflicts import nobody_to_act_on, one_class_balance, unknown_classes
 from recipebox.recipe.class_sections import ClassWeights
 from recipebox.techniques.base import Technique, TrainingContext
 from recipebox.techniques.class_loss import ClassLossWrapper, inner_losses
@@ -46,12 +46,15 @@ class ClassWeightsTechnique(Technique):
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def train_args(self) -> dict[str, Any]:
-        powers = {"inverse": self.settings.power or 1.0, "inverse_sqrt": 0.5}
-        return {"cls_pw": powers[self.settings.by]} if self.settings.by in powers else {}
+        power = self.settings.frequency_power
+        return {} if power is None else {"cls_pw": power}
 
     def on_setup(self, context: TrainingContext) -> None:
-        """Raises PlanConflict when the classes of `pos_weight` are none of the data set's, or have no box in it."""
+        """Raises PlanConflict when there is one class to balance, or the classes of `pos_weight` are none of the data
+        set's, or have no box in it."""
         self._names, settings = context.names, self.settings
+        if settings.by is not None and len(self._names) == 1:
+            raise PlanConflict(one_class_balance(self.name, self._names[0]))
         counts = class_counts(context.detection_set.train, len(self._names))
         for network in (context.model, context.ema.ema):
             vars(network).pop("class_weights", None)

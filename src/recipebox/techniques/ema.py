@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from recipebox.recipe.estimate import ema_decay, ema_decay_reached
 from recipebox.recipe.technique_sections import Ema
 from recipebox.techniques.base import Technique, TrainingContext
 
 HELD = 1.0
 """A decay that leaves the average as it is."""
-
-
-def ema_decay(updates: int, decay: float, tau: float) -> float:
-    """The decay in force at the average's update number `updates` (from 1): decay * (1 - exp(-updates / tau)).
-
-    The ramp is Ultralytics' own (ModelEMA): early averages forget the initial weights quickly.
-    """
-    return decay * (1.0 - math.exp(-updates / tau))
 
 
 class EmaTechnique(Technique):
@@ -35,11 +27,7 @@ class EmaTechnique(Technique):
 
     def decay(self, steps: int) -> float:
         """The decay at optimizer step `steps` (from 1)."""
-        if self.settings is None:
-            return 0.0
-        if steps % self.settings.every:
-            return HELD
-        return ema_decay(steps // self.settings.every, self.settings.decay, self.settings.tau)
+        return ema_decay(self.settings or False, steps)
 
     def on_setup(self, context: TrainingContext) -> None:
         ema: Any = context.ema
@@ -51,4 +39,4 @@ class EmaTechnique(Technique):
         """The decay of the latest update; before the first one the average is the initial weights."""
         every = 1 if self.settings is None else self.settings.every
         steps = context.ema.updates
-        context.record("ema/decay", self.decay(steps - steps % every) if steps >= every else HELD)
+        context.record("ema/decay", ema_decay_reached(self.settings or False, steps) if steps >= every else HELD)

@@ -27,8 +27,6 @@ class LateTechnique(Technique):
 
     def on_step(self, context: TrainingContext) -> None:
         assert self._views is not None
-        stages = self._views.stages
-        steps_an_epoch = context.total_steps // stages.epochs
-        gains = dict(stages.at((context.step - 1) // steps_an_epoch).gains)
+        gains = dict(self._views.stages.at(context.epoch).gains)
         for name in self.settings.begins():
             context.record(f"late/{name}", gains[name])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recipebox.data.balance import class_counts, class_shares, class_weights, image_weights, repeat_factors
 from recipebox.data.detection_set import Split
 from recipebox.errors import PlanConflict
+from recipebox.recipe.class_conflicts import one_class_balance
 from recipebox.recipe.class_sections import Sampling
 from recipebox.techniques.base import Technique, TrainingContext
 
@@ -31,8 +32,11 @@ class SamplingTechnique(Technique):
         self._classes = self._images = 0
 
     def on_views(self, views: TrainingViews) -> None:
-        """Raises PlanConflict when no class is rare enough for the threshold to act."""
-        self._classes, self._images = len(views.data["names"]), len(views.split)
+        """Raises PlanConflict when there is one class to balance, or none is rare enough for the threshold to act."""
+        names = views.data["names"]
+        self._classes, self._images = len(names), len(views.split)
+        if self.settings.by != "repeat_factor" and self._classes == 1:
+            raise PlanConflict(one_class_balance(self.name, names[0]))
         views.draw_by(self.weights(views.split, self._classes))
 
     def weights(self, split: Split, classes: int) -> NDArray[np.float64]:

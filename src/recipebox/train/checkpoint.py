@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _KEYS = {"format", "epoch", "step", "optimizer_steps", "pending", "model", "ema", "ema_updates", "optimizer", "scaler"}
-_KEYS |= {"gradients", "best_fitness", "best_epoch", "stopper", "criterion_updates"}
+_KEYS |= {"gradients", "best_fitness", "best_epoch", "stop", "stopper", "criterion_updates"}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -68,6 +68,7 @@ def training_state(trainer: RecipeTrainer) -> dict[str, Any]:
         "gradients": {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None},
         "best_fitness": None if trainer.best_fitness is None else float(trainer.best_fitness),
         "best_epoch": trainer.best_epoch,
+        "stop": bool(trainer.stop),
         "stopper": {
             "best_fitness": float(stopper.best_fitness),
             "best_epoch": int(stopper.best_epoch),

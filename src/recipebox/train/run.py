@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from recipebox.data.archive import file_sha256
 from recipebox.data.detection_set import DetectionSet
-from recipebox.errors import RunError, TrainingFailed, storage_errors
+from recipebox.errors import PlanConflict, RunError, TrainingFailed, storage_errors
 from recipebox.recipe.plan import Plan, technique_order
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, write_json
 from recipebox.train.network import network_file
 
 if TYPE_CHECKING:
+    from recipebox.techniques.base import Technique
     from recipebox.train.trainer import RecipeTrainer
 
 
@@ -43,10 +44,8 @@ def train(
     settings = plan.settings
     trainer = make_trainer(plan, run, detection_set, weights=weights, teacher_runs=teacher_runs, resume=resume)
     resumed_from = trainer.telemetry.epochs[-1]["epoch"] if trainer.telemetry.epochs else 0
-    if resumed_from < settings.train.epochs:
-        _fit(trainer, settings, weights)
-    for technique in trainer.techniques:
-        technique.after_train(run)
+    if not trainer.ended:
+        _fit(trainer, settings)
     for path in (run.best, run.last):
         if not path.is_file():
             raise RunError(
@@ -93,20 +92,35 @@ def make_trainer(
 
     Args:
         kind: a trainer that watches what this one does (`experiment/trace.py`).
+
+    Raises:
+        PlanConflict: two techniques set the same argument of Ultralytics.
     """
     from recipebox.techniques.build import build_techniques
     from recipebox.train.trainer import RecipeTrainer
 
     settings = plan.settings
     techniques = build_techniques(settings, technique_order(settings), teacher_runs)
-    arguments = stock_arguments(settings, plan.device, run, weights)
-    for technique in techniques:
-        arguments |= technique.train_args()
+    arguments = stock_arguments(settings, plan.device, run, weights) | _technique_arguments(techniques)
     with storage_errors(run.root):
         return (kind or RecipeTrainer)(arguments, run, detection_set, techniques, resume=resume)
 
 
-def _fit(trainer: Any, settings: Settings, weights: Path | None) -> None:
+def _technique_arguments(techniques: Sequence[Technique]) -> dict[str, Any]:
+    """What the techniques set among Ultralytics' arguments; the last one must not win in silence."""
+    arguments: dict[str, Any] = {}
+    setters: dict[str, str] = {}
+    for technique in techniques:
+        for key, value in technique.train_args().items():
+            if key in setters:
+                raise PlanConflict(
+                    f"`{setters[key]}` and `{technique.name}` both set Ultralytics' `{key}`. Take one of them out."
+                )
+            arguments[key], setters[key] = value, technique.name
+    return arguments
+
+
+def _fit(trainer: Any, settings: Settings) -> None:
     import torch
 
     try:
@@ -117,7 +131,8 @@ def _fit(trainer: Any, settings: Settings, weights: Path | None) -> None:
             f"Set a smaller train.batch, e.g. --set train.batch={max(1, settings.train.batch // 2)}."
         ) from error
     except ValueError as error:
-        if "BatchNorm" not in str(error):
+        # Ultralytics looks at the deployed size beforehand; within a smaller stage it is torch that finds out.
+        if not any(words in str(error) for words in ("BatchNorm", "Expected more than 1 value per channel")):
             raise
         raise TrainingFailed(
             "the last batch of an epoch would hold a single image, too little for batch normalisation at this imgsz. "

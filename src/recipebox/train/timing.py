@@ -43,7 +43,7 @@ def timed(plan: Plan, *, steps: int = 3) -> Plan:
     estimate = plan.estimate
     total = None
     if estimate.steps_per_epoch is not None and estimate.train_images is not None:
-        forward = images_forward(plan.settings, estimate.val_images or 0)
+        forward = images_forward(plan.settings, estimate.train_images, estimate.val_images or 0)
         validated = forward * VALIDATION_SHARE / estimate.train_images
         seen = pixel_share(plan.settings) + validated
         total = seconds * estimate.steps_per_epoch * seen * plan.settings.train.epochs

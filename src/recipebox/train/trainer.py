@@ -16,6 +16,7 @@ from recipebox.data.detection_set import DetectionSet
 from recipebox.data.views import DeployedViews, TrainingViews, ViewLoader, seed_everything
 from recipebox.errors import RecipeboxError, TrainingFailed, WeightsError
 from recipebox.progress import Progress
+from recipebox.recipe.technique_sections import STOCK_MAX_NORM
 from recipebox.run_dir import RunDir, atomic_writer
 from recipebox.techniques.base import Technique
 from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state
@@ -29,8 +30,6 @@ import_ultralytics()
 
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
-
-STOCK_CLIP_NORM = 10.0
 
 
 class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -62,7 +61,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         self._accumulate = 1
         self.pending = 0  # batches whose gradients wait for the next optimizer step
         self._numbers: dict[str, float] = {}
-        self.clip_norm: float | None = STOCK_CLIP_NORM
+        self.clip_norm: float | None = STOCK_MAX_NORM
         self.gradient_norm: float | None = None
         self.evaluate_live = False
         self.live: dict[str, float] | None = None  # this epoch's validation of the live weights
@@ -101,12 +100,13 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
     def total_steps(self) -> int:
         return len(self.train_loader) * int(self.epochs)
 
-    @property
-    def training(self) -> bool:
-        return bool(self.model.training)
-
     def record(self, key: str, value: float) -> None:
         self._numbers[key] = value
+
+    @property
+    def ended(self) -> bool:
+        """Whether the checkpoint to go on from stands where training ended, after its last epoch or stopped early."""
+        return self._state is not None and bool(self._state["stop"])
 
     def setup_model(self) -> Any:
         try:
