@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recipebox.experiment.proof_text import percent
+
 RECIPES = Path(__file__).parents[1] / "recipes"
 OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # recipe, lever, settings: forms of a lever that no recipe pulls
@@ -27,13 +29,13 @@ OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "techniques.label_smoothing",
         ("techniques.label_smoothing={epsilon: 0, per_class: {open: 0.2}}",),
     ),
-    ("pcb-baseline", "techniques.class_weights", ("techniques.class_weights={by: inverse}",)),
+    ("pcb-baseline", "techniques.class_weights.by", ("techniques.class_weights={by: inverse}",)),
     (
         "pcb-baseline",
-        "techniques.class_weights",
+        "techniques.class_weights.by",
         ("techniques.class_weights={by: effective_number, beta: 0.99}",),
     ),
-    ("pcb-baseline", "techniques.class_weights", ("techniques.class_weights={pos_weight: 2.0}",)),
+    ("pcb-baseline", "techniques.class_weights.pos_weight", ("techniques.class_weights={pos_weight: 2.0}",)),
     ("pcb-baseline", "techniques.clipping", ("techniques.clipping={max_norm: 0.5}",)),
     ("pcb-baseline", "techniques.clipping", ("techniques.clipping={max_norm: off}",)),
     ("pcb-baseline", "techniques.ema", ("techniques.ema={tau: 10, every: 2}",)),
@@ -46,17 +48,17 @@ OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "pcb-distill-features",
         "techniques.distillation.features",
-        ("techniques.distillation.features={loss: pkd, weight: 3}",),
+        ("techniques.distillation.features={loss: pkd, weight: 3, temperature: null}",),
     ),
     (
         "pcb-distill-features",
         "techniques.distillation.features",
-        ("techniques.distillation.features={loss: mse, weight: 10}",),
+        ("techniques.distillation.features={loss: mse, weight: 10, temperature: null}",),
     ),
     (
         "pcb-distill-features",
         "techniques.distillation.features",
-        ("techniques.distillation.features={loss: native, weight: 6}",),
+        ("techniques.distillation.features={loss: native, weight: 6, temperature: null}",),
     ),
     ("pcb-distill", "techniques.distillation.logits", ("techniques.distillation.logits.temperature_end=4",)),
     ("pcb-distill", "techniques.distillation.box", ("techniques.distillation.box.weight_end=0.1",)),
@@ -73,24 +75,20 @@ def prove(recipe: str, profile: str, *more: str) -> dict[str, Any]:
     return document
 
 
-def percent(value: float | None) -> str:
-    if value is None:
-        return "-"
-    if value == 0:
-        return "same"
-    return f"{100 * value:.1f} %" if value >= 0.001 else f"{100 * value:.0e} %"
-
-
 def row(recipe: str, lever: dict[str, Any], settings: tuple[str, ...]) -> str:
     effect = lever.get("effect", {})
     given = ", ".join(settings) or json.dumps(lever["value"])
     zero = ", ".join(json.dumps(value) for value in lever["zero"].values())
     cosine = effect.get("cosine")
+
+    def share(key: str) -> str:
+        return percent(effect[key]) if key in effect else "-"
+
     cells = [
         f"`{lever['lever']}`", recipe, f"`{given}`", f"`{zero}`", str(lever["epoch"]),
-        *(percent(effect.get(key)) for key in ("images", "loss", "gradient")),
+        *(share(key) for key in ("images", "loss", "gradient")),
         f"{cosine:.4f}" if cosine is not None else "-",
-        *(percent(effect.get(key)) for key in ("weights", "average")),
+        *(share(key) for key in ("weights", "average")),
         ", ".join(lever.get("above_noise", ())) if lever["acts"] else "NO EFFECT",
     ]  # fmt: skip
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

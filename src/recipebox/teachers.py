@@ -26,16 +26,21 @@ def runs_with_lock(recipe: str, digest: str) -> list[RunDir]:
     return found
 
 
+def wait_for(run: RunDir, whose: str = "") -> None:
+    """Return once no other process is working on `run`; a line that begins with `whose` says that it is waited for."""
+    if run.state()[0] == "running":
+        say(f"{whose}waiting for {run.root}, which another process is working on")
+        while run.state()[0] == "running":
+            time.sleep(_LOOK_AGAIN_S)
+
+
 def finished_teacher(runs: list[RunDir]) -> RunDir | None:
     """The first of `runs` that is finished with the weights it trained; None where there is none.
 
     One that another process trains is waited for: two jobs with the same teacher train it once.
     """
     for run in runs:
-        if run.state()[0] == "running":
-            say(f"teacher: waiting for {run.root}, which another process is training")
-            while run.state()[0] == "running":
-                time.sleep(_LOOK_AGAIN_S)
+        wait_for(run, "teacher: ")
         if run.state()[0] == "finished" and _intact(run):
             say(f"teacher: {run.root} is reused, its lock is the same")
             return run

@@ -201,6 +201,28 @@ def test_a_lever_that_can_never_act_is_idle(key: str, value: Any, train: dict[st
     assert (says or "") in (lever.idle or "")
 
 
+@pytest.mark.parametrize(
+    ("swa", "epoch"),
+    [
+        ({"last": 17, "lr": 0.005}, 2),
+        ({"last": 17}, 3),
+        ({"last": 15, "lr": 0.005}, 4),
+        ({"last": 20, "lr": 0.005}, None),
+    ],
+)
+def test_rates_are_looked_at_before_swa_has_its_own(swa: dict[str, Any], epoch: int | None) -> None:
+    """`epoch` is the last one whose rate the schedule says: a held rate begins where it stands."""
+    warmup = 0.0 if epoch is None else 3.0
+    document = plain(lr0=0.001, lrf=0.1, cos_lr=True, warmup_epochs=warmup) | {"techniques": {"swa": swa}}
+    found = {lever.key: lever for lever in levers(settings(document), 4)}
+    rates = [found[f"train.{key}"] for key in ("lr0", "lrf", "cos_lr")]
+    if epoch is None:
+        assert all(lever.idle for lever in rates)
+    else:
+        assert [lever.idle for lever in rates] == [None] * 3
+        assert [lever.window.epoch for lever in rates] == [min(epoch, 3), min(epoch, 3), epoch]
+
+
 def test_windows_lie_where_the_lever_is_active() -> None:
     windows = {
         lever.key: lever.window

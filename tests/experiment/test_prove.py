@@ -18,11 +18,12 @@ from recipebox.errors import BadInput, PlanConflict
 from recipebox.experiment.proof_text import proof_document, proof_text
 from recipebox.experiment.prove import prove
 from recipebox.experiment.teachers import teaching, untrained
-from recipebox.experiment.trace import Window, trace
+from recipebox.experiment.trace import WatchedTrainer, Window, trace
 from recipebox.job import plan_lock
 from recipebox.recipe.plan import Plan
 from recipebox.run_dir import runs_root, write_json
 from recipebox.supplies import Supplies
+from recipebox.techniques.base import innermost
 from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.distillation.technique import DistillationTechnique
@@ -283,6 +284,25 @@ def test_the_traced_trainer_stands_where_a_resumed_one_would(planned: Planned, s
     looked = trace(plan, Window(1, views=8), detection_set, weights=None, teacher_runs=())
     assert looked.weights is None
     assert len(looked.views) == 8
+
+
+def test_a_head_without_bins_is_proven_at_its_epoch_and_in_full_precision(
+    planned: Planned, supplies: Supplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """YOLO26: `dfl` is the gain of an L1, and the criterion knows which epoch it is."""
+    seen = set()
+    begin = WatchedTrainer._on_train_epoch_start
+
+    def noted(self: Any) -> None:
+        seen.add((int(self.epoch), innermost(self.network.criterion).updates, self.args.amp))
+        begin(self)
+
+    monkeypatch.setattr(WatchedTrainer, "_on_train_epoch_start", noted)
+    plan = planned("tiny", "model.arch=yolo26n", "train.dfl=3")
+    assert plan.settings.train.amp
+    proof = prove(plan, supplies, only=["train.dfl"])
+    assert proof.exit_code == 0, proof_text(proof)
+    assert seen == {(1, 1, False)}
 
 
 def test_only_names_levers_of_the_recipe(planned: Planned, supplies: Supplies) -> None:

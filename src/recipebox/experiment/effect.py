@@ -59,10 +59,10 @@ def compare(a: Trace, b: Trace) -> Difference:
     return Difference(
         images=_images(a, b),
         losses=_losses(a, b),
-        gradient=_relative(a.gradient, b.gradient),
+        gradient=relative(a.gradient, b.gradient),
         cosine=_cosine(a.gradient, b.gradient),
         rates=max(
-            (abs(x - y) / max(abs(x), abs(y)) for x, y in _rates(a, b) if x != y),
+            (apart(x, y) for x, y in _rates(a, b)),
             default=0.0,
         ),
         weights=_distance(a.weights, b.weights) / way if way else 0.0,
@@ -76,13 +76,18 @@ def _images(a: Trace, b: Trace) -> float:
     return (places - same) / places if places else 0.0
 
 
+def apart(x: float | None, y: float | None) -> float:
+    """The difference of two numbers over the larger one; 1 where only one is there."""
+    if x is None or y is None:
+        return 0.0 if x is y else 1.0
+    return abs(x - y) / max(abs(x), abs(y)) if x != y else 0.0
+
+
 def _losses(a: Trace, b: Trace) -> dict[str, float]:
     found: dict[str, float] = {}
     for ours, theirs in zip(a.losses, b.losses, strict=False):
         for term in {**ours, **theirs}:
-            x, y = ours.get(term), theirs.get(term)
-            apart = 1.0 if x is None or y is None else abs(x - y) / max(abs(x), abs(y)) if x != y else 0.0
-            found[term] = max(found.get(term, 0.0), apart)
+            found[term] = max(found.get(term, 0.0), apart(ours.get(term), theirs.get(term)))
     return found
 
 
@@ -90,7 +95,8 @@ def _rates(a: Trace, b: Trace) -> list[tuple[float, float]]:
     return [pair for ours, theirs in zip(a.rates, b.rates, strict=False) for pair in zip(ours, theirs, strict=False)]
 
 
-def _relative(a: torch.Tensor | None, b: torch.Tensor | None) -> float:
+def relative(a: torch.Tensor | None, b: torch.Tensor | None) -> float:
+    """The norm of the difference over that of `b`; 1 where only one is there."""
     if a is None or b is None:
         return 0.0 if a is b else 1.0
     return _distance(a, b) / max(float(torch.linalg.vector_norm(b.double())), 1e-30)

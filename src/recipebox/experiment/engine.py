@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from recipebox.errors import RunError, TrainingFailed
@@ -13,12 +12,10 @@ from recipebox.recipe.plan import Plan
 from recipebox.run_dir import RunDir
 from recipebox.stages import is_done
 from recipebox.supplies import Supplies
-from recipebox.teachers import runs_with_lock
+from recipebox.teachers import runs_with_lock, wait_for
 
 Engine = Callable[[list[Plan]], list[RunDir]]
 """Carries plans out and gives their runs, in the order of the plans. A run may have failed; its state says so."""
-
-_LOOK_AGAIN_S = 1.0
 
 
 def sequential(supplies: Supplies) -> Engine:
@@ -58,10 +55,7 @@ def existing(plan: Plan, supplies: Supplies) -> RunDir | None:
     """A run of this plan that is measured, else the latest, to go on with. What another process makes is awaited."""
     runs = runs_with_lock(plan.name, lock_digest(plan_lock(plan, supplies)))
     for run in runs:
-        if run.state()[0] == "running":
-            say(f"waiting for {run.root}, which another process is working on")
-            while run.state()[0] == "running":
-                time.sleep(_LOOK_AGAIN_S)
+        wait_for(run)
     return next(filter(measured, runs), None) or next(reversed(runs), None)
 
 

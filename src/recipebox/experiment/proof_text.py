@@ -77,17 +77,18 @@ def _row(proof: Proof, effect: Effect) -> tuple[str, ...]:
         shown = (difference.images, difference.loss, difference.gradient)
         trained = lever.window.batches > 0
         numbers = (
-            _percent(difference.images),
-            *(_percent(value) if trained else "-" for value in shown[1:]),
+            percent(difference.images),
+            *(percent(value) if trained else "-" for value in shown[1:]),
             f"{difference.cosine:.4f}" if difference.cosine is not None else "-",
-            *(_percent(value) if trained else "-" for value in (difference.weights, difference.average)),
+            *(percent(value) if trained else "-" for value in (difference.weights, difference.average)),
         )
     zero = ", ".join(_word(value) for value in lever.zero.values())
     verdict = "acts" if effect.acts else "NO EFFECT"
     return (lever.key, _word(setting(proof, lever.key)), zero, str(lever.window.epoch + 1), *numbers, verdict)
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share in words; one below 0.1 % shows its magnitude, for it may still be above the noise."""
     if value == 0:
         return "same"
     return f"{100 * value:.1f} %" if value >= 0.001 else f"{100 * value:.0e} %"

@@ -124,7 +124,7 @@ class Tracer:
         if not difference.above(noise):
             why: str | None = "what changes is no more than between two runs of the same setting"
         else:
-            why = lever.sign(on, off)
+            why = lever.sign(on, off, noise)
         return Effect(lever, difference, noise, why)
 
     def _with(self, window: Window) -> Trace:

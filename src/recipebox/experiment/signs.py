@@ -1,17 +1,18 @@
-"""Which way a lever should move things. A sign looks at the trace with the lever and at the one without it, and returns
-None where all is as it should be, else in words what is not."""
+"""Which way a lever should move things. A sign looks at the trace with the lever, at the one without it, and at the
+noise, which is the difference of two runs with it. It returns None where all is as it should be, else what is not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
 
-from recipebox.experiment.effect import compare
+from recipebox.experiment.effect import MARGIN, Difference, apart, compare, relative
 from recipebox.experiment.trace import Trace
+from recipebox.recipe.technique_sections import STOCK_MAX_NORM
 
-Sign = Callable[[Trace, Trace], str | None]
+Sign = Callable[[Trace, Trace, Difference], str | None]
 
 _CLOSE = 1e-3
 
@@ -19,7 +20,7 @@ _CLOSE = 1e-3
 def term_is_added(term: str) -> Sign:
     """The training loss has one term more, and it is positive."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         values = [losses.get(term, 0.0) for losses in on.losses]
         if not all(value > 0 for value in values):
             return (
@@ -28,7 +29,8 @@ def term_is_added(term: str) -> Sign:
             )
         if any(losses.get(term) for losses in off.losses):
             return f"`{term}` is there without it, too"
-        return None if compare(on, off).gradient > 0 else f"`{term}` is shown, and the gradient does not feel it"
+        felt = compare(on, off).gradient > MARGIN * noise.gradient
+        return None if felt else f"`{term}` is shown, and the gradient does not feel it"
 
     return sign
 
@@ -41,30 +43,37 @@ def class_loss_changes(words: str) -> Sign:
     divide among classes: there the gradient of the class biases does.
     """
 
-    def sign(on: Trace, off: Trace) -> str | None:
-        pairs = zip(on.losses, off.losses, strict=False)
-        if on.losses[0] == off.losses[0] and _class_gradients_differ(on, off):
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        changes = [_terms_changed(*pair, noise) for pair in zip(on.losses, off.losses, strict=False)]
+        if not changes[0] and _class_gradients_differ(on, off, noise):
             return None
-        ours, theirs = next((pair for pair in pairs if pair[0] != pair[1]), (on.losses[0], off.losses[0]))
-        if ours.get("cls_loss") == theirs.get("cls_loss"):
+        changed = next(filter(None, changes), [])
+        if "cls_loss" not in changed:
             return f"`cls_loss` of the first batch that differs is the same with and without it: {words}"
-        others = [key for key in theirs if key != "cls_loss" and ours.get(key) != theirs[key]]
+        others = [term for term in changed if term != "cls_loss"]
         return f"it should change `cls_loss` alone, and changes {', '.join(others)} too" if others else None
 
     return sign
 
 
-def _class_gradients_differ(on: Trace, off: Trace) -> bool:
+def _terms_changed(ours: Mapping[str, float], theirs: Mapping[str, float], noise: Difference) -> list[str]:
+    """The loss terms of a batch that differ by more than those of two runs of the same setting."""
+    floor = noise.losses or {}
+    terms = {**ours, **theirs}
+    return [term for term in terms if apart(ours.get(term), theirs.get(term)) > MARGIN * floor.get(term, 0.0)]
+
+
+def _class_gradients_differ(on: Trace, off: Trace, noise: Difference) -> bool:
     if on.class_gradient is None or off.class_gradient is None:
         return False
-    return not torch.equal(on.class_gradient, off.class_gradient)
+    return relative(on.class_gradient, off.class_gradient) > MARGIN * noise.gradient
 
 
 def lesson_changes() -> Sign:
     """On the first batch the distillation losses, whose names begin with `kd_`, are others, and the rest are not."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
-        changed = [term for term, value in on.losses[0].items() if off.losses[0].get(term) != value]
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        changed = _terms_changed(on.losses[0], off.losses[0], noise)
         if not any(term.startswith("kd_") for term in changed):
             return "the distillation losses of the first batch are the same with and without it: it is not asked"
         others = [term for term in changed if not term.startswith("kd_")]
@@ -73,12 +82,17 @@ def lesson_changes() -> Sign:
     return sign
 
 
-def term_scales(term: str, factor: float) -> Sign:
-    """On the first batch one loss term is `factor` times what it is without the lever."""
+def term_scales(terms: Sequence[str], factor: float) -> Sign:
+    """On the first batch one loss term is `factor` times what it is without the lever.
 
-    def sign(on: Trace, off: Trace) -> str | None:
-        if term not in on.losses[0]:
-            return f"this network has no `{term}`"
+    Args:
+        terms: what the term is called; a head without bins has an `l1_loss` in the place of `dfl_loss`.
+    """
+
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        term = next((term for term in terms if term in on.losses[0]), None)
+        if term is None:
+            return f"this network has no {' or '.join(f'`{term}`' for term in terms)}"
         ours, theirs = on.losses[0][term], off.losses[0][term]
         if abs(ours - factor * theirs) <= _CLOSE * abs(factor * theirs):
             return None
@@ -90,7 +104,7 @@ def term_scales(term: str, factor: float) -> Sign:
 def average_lags(more: bool) -> Sign:
     """The average ends farther from the live weights (`more`), or nearer to them."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         if on.lag == off.lag:
             return "the average is as far from the live weights as without it: nobody uses its decay"
         if (on.lag > off.lag) != more:
@@ -104,7 +118,7 @@ def ends_are_averaged(rate: float | None) -> Sign:
     """The average is the equal-weight mean of the epochs' ends, and one learning rate led to all of them: `rate`, where
     one is asked for."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         assert on.averaged is not None and off.averaged is not None, "the window lives through ends of epochs"
         mean = torch.stack(on.ends).mean(0)
         away, without = (float(torch.linalg.vector_norm(average - mean)) for average in (on.averaged, off.averaged))
@@ -123,19 +137,19 @@ def ends_are_averaged(rate: float | None) -> Sign:
 def only_the_step() -> Sign:
     """The same losses and gradient at first, and another step from them."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         difference = compare(on, off)
-        if on.losses[0] != off.losses[0] or difference.gradient:
+        if _terms_changed(on.losses[0], off.losses[0], noise) or difference.gradient > MARGIN * noise.gradient:
             return "it should change the step only, and the first loss or gradient is another"
-        return None if difference.weights > 0 else "the weights are the same with and without it"
+        return None if difference.weights > MARGIN * noise.weights else "the weights are the same with and without it"
 
     return sign
 
 
-def clips_at(largest: float | None, stock: float = 10.0) -> Sign:
+def clips_at(largest: float | None) -> Sign:
     """The optimizer is given no gradient longer than `largest` (None: as long as it is), and that matters."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         norms = on.gradient_norms
         if not norms:
             return "no optimizer step was made"
@@ -143,7 +157,7 @@ def clips_at(largest: float | None, stock: float = 10.0) -> Sign:
             allowed = norm if largest is None else min(norm, largest)
             if abs(given - allowed) > _CLOSE * allowed:
                 return f"a gradient of norm {norm:.3g} reaches the optimizer with norm {given:.3g}, not {allowed:.3g}"
-        bites_from = stock if largest is None else min(largest, stock)
+        bites_from = STOCK_MAX_NORM if largest is None else min(largest, STOCK_MAX_NORM)
         if max(norms) <= bites_from:
             return f"it does not bite here: no gradient is longer than {bites_from:g} (largest {max(norms):.3g})"
         return None
@@ -154,7 +168,7 @@ def clips_at(largest: float | None, stock: float = 10.0) -> Sign:
 def rates_scale(factor: float) -> Sign:
     """Every learning rate is `factor` times what it is without the lever."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         for ours, theirs in zip(on.rates, off.rates, strict=True):
             for x, y in zip(ours, theirs, strict=True):
                 if abs(x - factor * y) > _CLOSE * abs(factor * y):
@@ -167,7 +181,7 @@ def rates_scale(factor: float) -> Sign:
 def rate_moves(more: bool, choose: Callable[[tuple[float, ...]], float] = max) -> Sign:
     """The learning rate (of the parameter group that `choose` takes) is higher (`more`) or lower on the way."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         ours, theirs = (sum(choose(rates) for rates in trace.rates) for trace in (on, off))
         if ours == theirs:
             return "the learning rate is the same with and without it"
@@ -179,7 +193,7 @@ def rate_moves(more: bool, choose: Callable[[tuple[float, ...]], float] = max) -
 def steps_change(more: bool) -> Sign:
     """The same batches give more (`more`) or fewer optimizer steps."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         ours, theirs = len(on.step_norms), len(off.step_norms)
         if (ours > theirs) == more and ours != theirs:
             return None
@@ -195,7 +209,7 @@ def rare_pull_more(boxes: Sequence[int]) -> Sign:
     to one class alone: with the lever over without it, it is the weight.
     """
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         if on.class_gradient is None or off.class_gradient is None:
             return "the class biases have no gradient"
         ratio = (on.class_gradient.abs().sum(0) / off.class_gradient.abs().sum(0).clamp(min=1e-30)).tolist()
@@ -211,7 +225,7 @@ def rare_pull_more(boxes: Sequence[int]) -> Sign:
 def draws_otherwise() -> Sign:
     """Some images are drawn more often than others, which another order alone does not make."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         ours, theirs = ([view.file for view in trace.views] for trace in (on, off))
         if ours == theirs:
             return "the same images come in the same order with and without it"
@@ -224,13 +238,13 @@ def draws_otherwise() -> Sign:
 
 def images_change() -> Sign:
     """The batches are others."""
-    return lambda on, off: None if on.views != off.views else "every image is the same with and without it"
+    return lambda on, off, noise: None if on.views != off.views else "every image is the same with and without it"
 
 
 def pixels_change() -> Sign:
     """The same images with the same boxes look otherwise."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         pairs = list(zip(on.views, off.views, strict=True))
         if all(a.pixels == b.pixels for a, b in pairs):
             return "every pixel is the same with and without it"
@@ -244,7 +258,7 @@ def pixels_change() -> Sign:
 def sides_are(ours: int, theirs: int) -> Sign:
     """Every image is `ours` pixels wide with the lever and `theirs` without."""
 
-    def sign(on: Trace, off: Trace) -> str | None:
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         found = [sorted({view.side for view in trace.views}) for trace in (on, off)]
         if found == [[ours], [theirs]]:
             return None

@@ -119,11 +119,10 @@ def trace(
     Raises:
         TrainingFailed, WeightsError, PlanConflict: as in training.
     """
-    settings = plan.settings
-    # Loader processes change no batch and would cost more than they help here.
-    plan = replace(
-        plan, settings=settings.model_copy(update={"train": settings.train.model_copy(update={"workers": 0})})
-    )
+    # Loader processes change no batch and cost more than they help here. Mixed precision begins with a gradient scale
+    # that overflows until it has come down, and the few steps of a window would be skipped.
+    train = plan.settings.train.model_copy(update={"workers": 0, "amp": False})
+    plan = replace(plan, settings=plan.settings.model_copy(update={"train": train}))
     with tempfile.TemporaryDirectory(prefix="recipebox-prove-") as folder:
         run = RunDir.create(plan.name, Path(folder))
         trainer = make_trainer(
@@ -164,11 +163,13 @@ class WatchedTrainer(RecipeTrainer):
         super()._on_pretrain_routine_end()
         epoch, args, batches = self._window.epoch, self.args, len(self.train_loader)
         if epoch:
-            done = optimizer_steps(batches, epoch, int(args.batch), int(args.nbs), float(args.warmup_epochs))
+            nbs, warmup = int(args.nbs), float(args.warmup_epochs)
+            done = optimizer_steps(batches, int(self.epochs), int(args.batch), nbs, warmup, until=epoch)
             self.epoch = epoch - 1
             state = training_state(self)
             state |= {"step": epoch * batches, "optimizer_steps": done, "ema_updates": done}
-            state["criterion_updates"] = state["criterion_updates"] and epoch
+            # A criterion that counts its epochs (YOLO26's) begins at 0; any other has no count.
+            state["criterion_updates"] = None if state["criterion_updates"] is None else epoch
             restore(self, state)
         if self._window.epoch_batches is not None:
             self.train_loader = _Shortened(self.train_loader, self._window.epoch_batches)
@@ -182,12 +183,10 @@ class WatchedTrainer(RecipeTrainer):
         super()._on_train_epoch_start()
         if not self._window.batches:
             self._note_draws()
-            while len(self._trace.views) < self._window.views:
-                for batch in self.train_loader:
-                    self._note_views(batch)
-                    if len(self._trace.views) >= self._window.views:
-                        break
-                break
+            for batch in self.train_loader if self._window.views else ():
+                self._note_views(batch)
+                if len(self._trace.views) >= self._window.views:
+                    break
             raise _Enough
 
     # -- what happens --------------------------------------------------------------------------------------------

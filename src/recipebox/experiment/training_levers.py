@@ -34,8 +34,14 @@ def _lr0(course: Course) -> Lever | None:
     if lr0 is None or lr0 == STOCK_LR0:
         return None
     factor = lr0 / STOCK_LR0
-    words = f"learning rates {factor:.3g} times those of {STOCK_LR0}"
-    return Lever("train.lr0", {"train.lr0": STOCK_LR0}, course.steps(), words, signs.rates_scale(factor))
+    idle = None if course.scheduled else "swa has its own rate in every epoch"
+    words, sign = f"learning rates {factor:.3g} times those of {STOCK_LR0}", signs.rates_scale(factor)
+    if (
+        course.rated < course.warm_epochs
+    ):  # SWA leaves nothing after the warm-up, where biases begin at a rate of their own
+        words = f"{'higher' if factor > 1 else 'lower'} rates than with {STOCK_LR0}"
+        sign = signs.rate_moves(factor > 1, min)
+    return Lever("train.lr0", {"train.lr0": STOCK_LR0}, course.steps(course.rated), words, sign, idle)
 
 
 def _lrf(course: Course) -> Lever | None:
@@ -43,8 +49,10 @@ def _lrf(course: Course) -> Lever | None:
     if lrf == stock:
         return None
     idle = "a run of one epoch has one rate" if course.settings.train.epochs == 1 else None
-    words = f"{'higher' if lrf > stock else 'lower'} rates after the first epoch"
-    return Lever("train.lrf", {"train.lrf": stock}, course.steps(), words, signs.rate_moves(lrf > stock), idle)
+    if idle is None and course.scheduled < 2:
+        idle = "swa sets the rate from the second epoch on"
+    words, sign = f"{'higher' if lrf > stock else 'lower'} rates after the first epoch", signs.rate_moves(lrf > stock)
+    return Lever("train.lrf", {"train.lrf": stock}, course.steps(course.rated), words, sign, idle)
 
 
 def _cos_lr(course: Course) -> Lever | None:
@@ -55,8 +63,8 @@ def _cos_lr(course: Course) -> Lever | None:
     def apart(epoch: int) -> float:
         return abs((1 + math.cos(math.pi * epoch / epochs)) / 2 - (1 - epoch / epochs))
 
-    epoch = max(range(course.settled, epochs), key=apart)
-    idle = "line and cosine meet at every epoch of so short a run" if apart(epoch) < 1e-9 else None
+    epoch = max(range(course.rated, max(course.scheduled, 1)), key=apart)
+    idle = "line and cosine meet at every epoch that follows the schedule" if apart(epoch) < 1e-9 else None
     higher = epoch < epochs / 2
     words = f"{'higher' if higher else 'lower'} rates at epoch {epoch + 1} than on a line"
     return Lever("train.cos_lr", {"train.cos_lr": False}, course.steps(epoch), words, signs.rate_moves(higher), idle)
@@ -118,8 +126,9 @@ def _gain(key: str, course: Course) -> Lever | None:
     gain, stock = getattr(course.settings.train, key), Train.model_fields[key].default
     if gain == stock:
         return None
-    words = f"{gain / stock:.3g} times the {key}_loss on the same batch"
-    sign = signs.term_scales(f"{key}_loss", gain / stock)
+    terms = ("dfl_loss", "l1_loss") if key == "dfl" else (f"{key}_loss",)
+    words = f"{gain / stock:.3g} times the {' or '.join(terms)} on the same batch"
+    sign = signs.term_scales(terms, gain / stock)
     return Lever(f"train.{key}", {f"train.{key}": stock}, course.steps(), words, sign)
 
 
