@@ -1,7 +1,10 @@
 """NVIDIA's own parser and builder take every graph that is exported.
 
 TensorRT-RTX runs both on a CPU. Its engines cannot run there, nor on an Orin, but a graph that it refuses TensorRT
-refuses too. Its wheels are a development dependency on Linux; without them these tests skip.
+refuses too. Its wheels (95 MB, under NVIDIA's licence) are not in the lock; without them these tests
+skip:
+
+    pip install tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116
 """
 
 from __future__ import annotations
