@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import recipebox  # noqa: F401  # before torch: it decides how threads wait
+
+# How long an example takes says how busy the machine is; pytest-timeout ends what hangs.
+hypothesis.settings.register_profile("recipebox")
+hypothesis.settings.load_profile("recipebox")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

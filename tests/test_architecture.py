@@ -146,7 +146,7 @@ def test_light_verbs_load_nothing_heavy(arguments: list[str]) -> None:
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     exit_code, loaded = json.loads(done.stdout.splitlines()[-1])

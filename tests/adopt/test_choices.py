@@ -63,7 +63,7 @@ def test_epochs_follow_the_images(train: int, gpu: int, cpu: int) -> None:
     assert (profiles["gpu"].train["epochs"], profiles["cpu"].train["epochs"]) == (gpu, cpu)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     st.integers(1, 200_000),
     st.none() | st.floats(1e-9, 1.0),

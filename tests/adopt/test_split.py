@@ -90,7 +90,7 @@ def test_grouping_by_hand(by: str, groups: int) -> None:
     assert grouping.groups == groups
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 12), st.lists(st.integers(0, 4), max_size=4)), min_size=2, max_size=60),
     st.integers(0, 5),

@@ -38,7 +38,7 @@ def test_a_real_difference_is_called_and_one_within_the_noise_is_not() -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_verdict_exactly_where_the_interval_holds_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     answer = comparison(timings(rng.gamma(50, 2e-4, 60) * rng.uniform(0.95, 1.05)), timings(rng.gamma(50, 2e-4, 60)))

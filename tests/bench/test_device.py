@@ -94,7 +94,7 @@ def test_the_device_finds_what_the_host_finds(run: RunDir, tiny: Any) -> None:
                 assert len(near) and np.abs(near[:, :4] - row[:4]).max(axis=1).min() < 2.0, name
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), imgsz=st.sampled_from([32, 96, 160]))
 def test_letterbox_on_the_device_is_within_a_level(height: int, width: int, imgsz: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -105,7 +105,7 @@ def test_letterbox_on_the_device_is_within_a_level(height: int, width: int, imgs
     assert np.abs(inputs[0].numpy() - to_input(canvas)).max() <= 1.01 / 255
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), conf=st.sampled_from([0.001, 0.3, 0.99]), nc=st.integers(1, 4))
 def test_nms_on_the_device_equals_the_hosts(seed: int, conf: float, nc: int) -> None:
     rng = np.random.default_rng(seed)

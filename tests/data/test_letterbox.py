@@ -27,7 +27,7 @@ def their_letterbox():
     )(image=image)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     height=st.integers(1, 700),
     width=st.integers(1, 700),
@@ -44,7 +44,7 @@ def test_letterbox_is_byte_identical_to_ultralytics(their_letterbox, height, wid
     assert np.array_equal(image, before), "the canvas must not share memory with the image"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(height=st.integers(8, 900), width=st.integers(8, 900), imgsz=st.sampled_from([64, 320, 640]))
 def test_boxes_return_to_where_they_were(height, width, imgsz):
     _, place = letterbox(np.zeros((height, width, 3), np.uint8), imgsz)
@@ -80,7 +80,7 @@ def test_to_input_is_rgb_planes_between_0_and_1():
     np.testing.assert_array_equal(planes[2], canvas[..., 0].astype(np.float32) / 255)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), min_size=1, max_size=5),
     imgsz=st.sampled_from([32, 96, 320]),

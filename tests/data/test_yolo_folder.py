@@ -192,7 +192,7 @@ def test_a_truncated_image_and_an_unreadable_label_are_named(yolo_folder: Path):
         load(yolo_folder)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet="0123456789.-+einfa \t\n", max_size=60))
 def test_any_text_gives_good_rows_or_problems(tmp_path: Path, text: str):
     image = tmp_path / "images/a.png"

@@ -87,7 +87,7 @@ detected = st.lists(st.tuples(boxes, st.sampled_from([0.1, 0.3, 0.31, 0.9]), lab
 annotated = st.lists(st.tuples(boxes, labels), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(detected, annotated), max_size=3), st.sampled_from([0.3, 0.5, 0.75]))
 def test_counts_equal_plain_loops(boards: list[tuple[list, list]], iou: float) -> None:
     got = counts([found(*d) for d, _ in boards], [true(*t) for _, t in boards], iou)

@@ -43,7 +43,7 @@ def random_output(seed: int, batch: int, nc: int, anchors: int, crowd: float, st
     return raw
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 10**6),
     batch=st.integers(1, 3),
@@ -77,7 +77,7 @@ def test_equals_ultralytics_on_many_classes_and_anchors(multi_label: bool) -> No
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 400), iou=st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_nms_equals_torchvision(seed: int, count: int, iou: float) -> None:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 60, (count, 2))

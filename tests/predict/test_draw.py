@@ -22,7 +22,7 @@ def image(height: int, width: int) -> draw.Image:
     return np.full((height, width, 3), 90, np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows, st.integers(1, 700), st.integers(1, 700))
 def test_any_boxes_on_any_image(found: list[tuple[float, ...]], height: int, width: int) -> None:
     boxes = np.array(found, np.float32).reshape(-1, 6)

@@ -37,7 +37,7 @@ def reference(nb: int, epochs: int, batch: int, nbs: int, warmup_epochs: float, 
     return steps
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     nb=st.integers(1, 60),
     epochs=st.integers(1, 8),

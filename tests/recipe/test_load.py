@@ -215,7 +215,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=JSON | st.text(max_size=60))
 def test_no_input_gives_anything_but_a_recipe_error(tmp_path, value):
     """Whatever stands in the file: a recipe, or a message."""

@@ -95,7 +95,7 @@ def one_plan(teachers: st.SearchStrategy[tuple[Plan, ...]]) -> st.SearchStrategy
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plan=one_plan(st.just(()) | st.tuples(one_plan(st.just(())))))
 def test_a_plan_is_read_back_exactly(plan: Plan) -> None:
     again = plan_from_yaml(plan_to_yaml(plan))

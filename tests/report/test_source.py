@@ -117,7 +117,7 @@ def test_missing_logs_and_a_spoiled_plan_and_lock_are_said(run: RunDir) -> None:
     assert facts.recipe == "pcb-distill"
 
 
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60))
 def test_any_bytes_in_a_log_are_survived(run: RunDir, content: bytes) -> None:
     run.epochs.write_bytes(content)

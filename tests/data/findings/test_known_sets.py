@@ -40,7 +40,7 @@ def test_drawn_boards_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not check_set("pcb-synthetic", imgsz=256).findings
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(
         st.one_of(
