@@ -182,7 +182,9 @@ def test_an_interrupted_sweep_goes_on(recipes: Path, supplies: Supplies, tmp_pat
     """Ctrl-C in the second run of the command; the same sweep then reuses the first and resumes the second."""
     path = recipes / "tiny.yaml"
     small = path.read_text(encoding="utf-8").replace("close_mosaic: 1", "close_mosaic: 0")
-    path.write_text(small.replace("bench: {images: 2}", "bench: {targets: []}"), encoding="utf-8")
+    small = small.replace("bench: {images: 2}", "bench: {targets: []}")
+    # Long enough that the second run is still training when a busy machine gets round to the signal.
+    path.write_text(small.replace("epochs: 3", "epochs: 12"), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-m", "recipebox.cli", "sweep", "tiny", "--over", "techniques.ema.tau=10,20", "--json"],
         cwd=tmp_path,
