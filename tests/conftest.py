@@ -17,7 +17,7 @@ import pytest
 import recipebox  # noqa: F401  # before torch: it decides how threads wait
 
 # How long an example takes says how busy the machine is; pytest-timeout ends what hangs.
-hypothesis.settings.register_profile("recipebox")
+hypothesis.settings.register_profile("recipebox", deadline=None)
 hypothesis.settings.load_profile("recipebox")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
