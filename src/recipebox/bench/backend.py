@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipebox.errors import BadInput, WeightsError
+from recipebox.evaluate.detector import Described
 
 Name = Literal["pytorch-cpu", "pytorch-cuda", "onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -17,25 +18,16 @@ NAMES: tuple[Name, ...] = get_args(Name)
 Raw = NDArray[np.float32]
 
 
-class Backend(Protocol):
+class Backend(Described, Protocol):
     """An opened file that takes one prepared image at a time, in three steps that can be timed apart.
 
-    Each step is complete when it returns: a GPU has been waited for. `names`, `imgsz`, `sha256` and `precision` are
-    those of a `Detector`.
+    Each step is complete when it returns: a GPU has been waited for.
     """
 
     @property
     def name(self) -> Name: ...
     @property
     def device(self) -> str: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def imgsz(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
     @property
     def batch(self) -> int:
         """Images that the network computes for the one that is given; black ones fill up."""

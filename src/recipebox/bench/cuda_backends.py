@@ -13,22 +13,15 @@ from numpy.typing import NDArray
 
 from recipebox.bench.backend import Name, Raw
 from recipebox.errors import WeightsError
+from recipebox.evaluate.detector import Described
 
 if TYPE_CHECKING:
     import torch
 
 
-class Engine(Protocol):
+class Engine(Described, Protocol):
     """A TensorRT engine, ready to run; `export.tensorrt` makes it. See docs/shipping.md."""
 
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def imgsz(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
     @property
     def input_shape(self) -> tuple[int, ...]: ...
     @property

@@ -25,7 +25,7 @@ MAX_FILES = 200_000
 Chooser = Callable[[PurePosixPath], PurePosixPath | None]
 """Takes a member's path and says where it goes below the target folder; None leaves it out."""
 
-# RuntimeError: a zip with a password; NotImplementedError: a compression that zipfile does not know.
+# RuntimeError: a zip with a password, or packed by a compression that zipfile does not know.
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,

@@ -16,7 +16,25 @@ if TYPE_CHECKING:
     import torch
 
 
-class Detector(Protocol):
+class Named(Protocol):
+    """Whatever knows its classes."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+
+class Described(Named, Protocol):
+    """Whatever knows its file, the side of its square input in pixels, and the precision it computes in."""
+
+    @property
+    def imgsz(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+class Detector(Described, Protocol):
     """A detector whose file, classes and input size are known.
 
     Calling it with float32 images (B, 3, imgsz, imgsz), RGB in 0..1, returns float32 output in pixels of that square:
@@ -24,22 +42,7 @@ class Detector(Protocol):
     needs no NMS, (B, up to 300, 6) with x1, y1, x2, y2, score, class, best first.
     """
 
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def imgsz(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
-
-
-class Named(Protocol):
-    """Whatever knows its classes."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
 
 
 class TorchDetector:
