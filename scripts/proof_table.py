@@ -46,17 +46,17 @@ OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("pcb-baseline", "augment.border", ("augment.border=reflect",)),
     ("pcb-baseline", "augment.border", ("augment.border=random",)),
     (
-        "pcb-distill-features",
+        "pcb-distill",
         "techniques.distillation.features",
         ("techniques.distillation.features={loss: pkd, weight: 3, temperature: null}",),
     ),
     (
-        "pcb-distill-features",
+        "pcb-distill",
         "techniques.distillation.features",
         ("techniques.distillation.features={loss: mse, weight: 10, temperature: null}",),
     ),
     (
-        "pcb-distill-features",
+        "pcb-distill",
         "techniques.distillation.features",
         ("techniques.distillation.features={loss: native, weight: 6, temperature: null}",),
     ),
