@@ -102,3 +102,9 @@ def test_a_border_that_nothing_shows_is_warned_about(write, machine, good):
     text = good.replace("close_mosaic: 3", "close_mosaic: 0")
     (warning,) = plan(write, machine, text + "augment: {border: random, mosaic: 0, scale: 0, translate: 0}\n").warnings
     assert "acts on images that are not square only" in warning
+
+
+def test_the_plan_names_augmentations_that_are_not_the_defaults(write, machine, good):
+    assert "augment" not in describe_plan(plan(write, machine, good))
+    words = describe_plan(plan(write, machine, good + "augment: {scale: 0.1, hsv_h: 0, mosaic: 1.0, fliplr: 0.5}\n"))
+    assert "  augment    hsv_h 0, scale 0.1, else Ultralytics' defaults\n" in words

@@ -59,6 +59,7 @@ def _body(plan: Plan, student: Plan | None) -> list[str]:
             f"{train.epochs} epochs at {train.imgsz} px, batch {train.batch}{_step(plan)}, {_rate(plan)}",
         ),
         ("", f"warm-up {train.warmup_epochs:g} epochs, mosaic {_mosaic(plan)}, seed {train.seed}{_gains(plan)}"),
+        *_augment(plan),
         *(("" if place else "techniques", words) for place, words in enumerate(levers)),
     ]
     if estimate.optimizer_steps is not None and estimate.ema_decay_end is not None:
@@ -122,6 +123,18 @@ def _gains(plan: Plan) -> str:
     gains = {"box": train.box, "cls": train.cls, "dfl": train.dfl}
     changed = any(type(train).model_fields[name].default != value for name, value in gains.items())
     return ", gains " + " ".join(f"{name} {value:g}" for name, value in gains.items()) if changed else ""
+
+
+def _augment(plan: Plan) -> list[tuple[str, str]]:
+    """Augmentations that are not Ultralytics' defaults; mosaic and border have their words elsewhere."""
+    augment = plan.settings.augment
+    changed = {
+        name: getattr(augment, name)
+        for name, field in type(augment).model_fields.items()
+        if name not in ("mosaic", "border") and getattr(augment, name) != field.default
+    }
+    words = ", ".join(f"{name} {value:g}" for name, value in changed.items())
+    return [("augment", f"{words}, else Ultralytics' defaults")] if changed else []
 
 
 def _mosaic(plan: Plan) -> str:
