@@ -105,6 +105,6 @@ def test_a_border_that_nothing_shows_is_warned_about(write, machine, good):
 
 
 def test_the_plan_names_augmentations_that_are_not_the_defaults(write, machine, good):
-    assert "augment" not in describe_plan(plan(write, machine, good))
+    assert "  augment " not in describe_plan(plan(write, machine, good))
     words = describe_plan(plan(write, machine, good + "augment: {scale: 0.1, hsv_h: 0, mosaic: 1.0, fliplr: 0.5}\n"))
     assert "  augment    hsv_h 0, scale 0.1, else Ultralytics' defaults\n" in words
