@@ -242,7 +242,7 @@ EVALUATION = {
         (["evaluate"], "train.json", '{"seconds": NaN}', "train.json: not valid JSON"),
         (["train", "--locked"], "train.json", '{"weights": {"best": 3}}', "train.json: does not say which weights"),
         (["train", "--locked"], "lock.json", '{"teachers": 3}', "lock.json: not a lock"),
-        (["train", "--locked"], "lock.json", "", "lock.json: cannot be read"),
+        (["train", "--locked"], "lock.json", "", "lock.json: not valid JSON"),
         *((["export"], "evaluate.json", json.dumps({key: value}), key) for key, value in EVALUATION.items()),
         (["bench"], "evaluate.json", json.dumps({"threshold": 1e300}), "evaluate.json: lacks threshold"),
     ],

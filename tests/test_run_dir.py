@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from recipebox.endings import state_kept
-from recipebox.run_dir import RunDir
+from recipebox.errors import RunError
+from recipebox.run_dir import RunDir, read_object
 
 
 @pytest.fixture
@@ -51,3 +52,44 @@ def test_what_a_killed_process_had_half_written_goes_with_the_next_work(run: Run
     with state_kept(run):
         assert not any(path.exists() for path in half)
     assert mine.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is not there"),
+        (b"", "not valid JSON"),
+        (b'{"a": [1, 2', "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b"[1]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b'{"a": NaN}', "it holds NaN"),
+        (b'{"a": -Infinity}', "it holds -Infinity"),
+        (b'{"a": 1e999}', "it holds 1e999"),
+    ],
+)
+def test_a_spoiled_result_names_the_file_and_what_writes_it_anew(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    run = RunDir.create("r", tmp_path)
+    run.plan.write_text("name: r\n")
+    if content is not None:
+        run.result("bench").write_bytes(content)
+    with pytest.raises(RunError, match=words) as refusal:
+        run.read_result("bench")
+    said = str(refusal.value)
+    assert said.startswith(f"{run.result('bench')}: ") and said.endswith(f"`recipebox bench {run.root}` makes one.")
+    assert "\n" not in said
+
+
+def test_a_folder_in_a_results_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").mkdir()
+    with pytest.raises(RunError, match=r"bench\.json: cannot be read \(Is a directory\)\. Mend it\."):
+        read_object(tmp_path / "bench.json", "Mend it.")
+
+
+def test_the_report_may_read_what_is_not_finite(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": NaN, "b": 1e999}')
+    assert set(read_object(tmp_path / "a.json", "", finite=False)) == {"a", "b"}

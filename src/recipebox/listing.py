@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recipebox.run_dir import RunDir, runs_root
+from recipebox.errors import RunError
+from recipebox.run_dir import RunDir, read_object, runs_root
 
 
 def list_recipes() -> list[dict[str, str]]:
@@ -94,10 +94,9 @@ def _purpose(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_object(path, "", finite=False)
+    except RunError:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _at(document: Any, *path: str) -> Any:

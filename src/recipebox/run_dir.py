@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -53,6 +54,31 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON file whole or not at all. NaN is refused: a number is measured or it is not printed."""
     write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def read_object(path: Path, mend: str, *, finite: bool = True) -> dict[str, Any]:
+    """The JSON object in a file of a run.
+
+    Args:
+        path: the file.
+        mend: the sentence that says what writes it anew.
+        finite: refuse NaN, infinity and what overflows to it.
+
+    Raises:
+        RunError: not there, not readable, cut short, not JSON, or not an object. Names the file, ends with `mend`.
+    """
+    strictly: dict[str, Any] = {"parse_constant": _refuse_constant, "parse_float": _finite_float} if finite else {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), **strictly)
+    except FileNotFoundError:
+        raise RunError(f"{path}: is not there. {mend}") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or type(error).__name__}). {mend}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not valid JSON ({error}). {mend}") from None
+    if not isinstance(document, dict):
+        raise RunError(f"{path}: not a JSON object. {mend}")
+    return document
 
 
 @dataclass(frozen=True)
@@ -148,22 +174,14 @@ class RunDir:
 
     def read_result(self, stage: Literal["train", "evaluate", "export", "bench"]) -> dict[str, Any]:
         """Raises RunError when the stage has not been run or its file is spoiled."""
-        path = self.result(stage)
         again = f"recipebox train {self.recipe}" if stage == "train" else f"recipebox {stage} {self.root}"
         try:
-            document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        except FileNotFoundError:
-            if not is_run(self.root):
-                gone = "is no run folder any more. It was moved or deleted while it was being worked on."
-                raise RunError(f"{self.root}: {gone}") from None
-            raise RunError(f"{path}: the {stage} stage has no result. `{again}` makes one.") from None
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror}). Make it readable, or move it away.") from None
-        except (ValueError, RecursionError) as error:
-            raise RunError(f"{path}: not valid JSON ({error}). `{again}` makes one.") from None
-        if not isinstance(document, dict):
-            raise RunError(f"{path}: expected a JSON object. `{again}` makes one.")
-        return document
+            return read_object(self.result(stage), f"`{again}` makes one.")
+        except RunError:
+            if is_run(self.root):
+                raise
+            gone = "is no run folder any more. It was moved or deleted while it was being worked on."
+            raise RunError(f"{self.root}: {gone}") from None
 
     def set_state(self, state: State, reason: str = "") -> None:
         """Record what the run is doing, and why it ended."""
@@ -174,9 +192,9 @@ class RunDir:
     def state(self) -> tuple[State, str]:
         """(state, reason). A run whose process died without a word counts as stopped."""
         try:
-            document = json.loads((self.root / "state.json").read_text(encoding="utf-8"))
+            document = read_object(self.root / "state.json", "")
             state, reason = document["state"], str(document["reason"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (RunError, KeyError):
             return "stopped", "the run left no state"
         if state not in get_args(State):
             return "stopped", "the run left no state that can be read"
@@ -226,6 +244,13 @@ def find_run(name: str, runs: Path | None = None) -> RunDir:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"it holds {name}")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds {text[:20]}")
+    return value
 
 
 def is_run(folder: Path) -> bool:

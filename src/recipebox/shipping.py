@@ -82,9 +82,10 @@ def bundle_job(name: str, *, precision: str | None, out: Path | None) -> Exporte
     from recipebox.export.bundle.write import write_bundle
     from recipebox.export.variant import chosen, place
 
-    files = place(run, chosen(settings.export, precision=precision), settings.export)
-    folder = (out or run.root / files.onnx.stem.replace("best", "bundle")).absolute()
-    document = write_bundle(run, files, folder)
+    variant = chosen(settings.export, precision=precision)
+    name = place(run, variant, settings.export).onnx.stem.replace("best", "bundle")
+    folder = (out or run.root / name).absolute()
+    document = write_bundle(run, variant, settings.export, folder)
     text = f"{folder}\n`pip install -r requirements.txt && python detect.py IMAGE` there needs no recipebox"
     return Exported(document | {"folder": str(folder)}, text)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from recipebox.errors import CheckFailed, RecipeboxError, RunError
 from recipebox.progress import say
-from recipebox.run_dir import RunDir
+from recipebox.run_dir import RunDir, read_object
 
 if TYPE_CHECKING:
     from recipebox.data.detection_set import DetectionSet
@@ -153,16 +152,10 @@ def read_plan(run: RunDir) -> Plan:
 def read_lock(run: RunDir) -> dict[str, Any]:
     """Raises RunError when lock.json is missing or spoiled."""
     mend = f"Put the file back, or train the recipe again: `recipebox train {run.recipe}`."
-    try:
-        document = json.loads(run.lock.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{run.lock}: cannot be read ({error.strerror}). {mend}") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{run.lock}: cannot be read ({error}). {mend}") from None
+    document = read_object(run.lock, mend)
     if not _is_lock(document):
         raise RunError(f"{run.lock}: not a lock as recipebox writes it. {mend}")
-    locked: dict[str, Any] = document
-    return locked
+    return document
 
 
 def _is_lock(document: Any) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import venv
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,10 @@ def shipped(run: RunDir, tiny: Any) -> Any:
     return call
 
 
+def bundle_of(run: RunDir, folder: Path, variant: Variant = Variant()) -> dict[str, Any]:  # noqa: B008
+    return write_bundle(run, variant, Export(), folder)
+
+
 def expected(files: Any, image: Path, threshold: float) -> Any:
     """What evaluation does with an image."""
     detector, pixels = OnnxDetector(files.onnx, threads=1), read_image(image)
@@ -73,7 +80,7 @@ def test_it_finds_what_evaluation_finds(
     run: RunDir, tiny: Any, shipped: Any, script: Any, tmp_path: Path, variant: Variant
 ) -> None:
     files = shipped(variant)
-    document = write_bundle(run, files, tmp_path / "bundle")
+    document = bundle_of(run, tmp_path / "bundle", variant)
     threshold = run.read_result("evaluate")["threshold"]
     assert document["thresholds"] == dict.fromkeys(tiny.data.names, threshold)
     detector = script.Detector(str(tmp_path / "bundle"))
@@ -89,7 +96,8 @@ def test_it_finds_what_evaluation_finds(
 
 
 def test_a_class_has_its_own_threshold(run: RunDir, tiny: Any, shipped: Any, script: Any, tmp_path: Path) -> None:
-    write_bundle(run, shipped(), tmp_path / "bundle")
+    shipped()
+    bundle_of(run, tmp_path / "bundle")
     path = tmp_path / "bundle" / "bundle.json"
     document = json.loads(path.read_text())
     document["thresholds"] = {"open": 0.01, "short": 1.0, "pin hole's": 0.3}
@@ -127,8 +135,8 @@ def test_it_reads_images_as_they_are_read_here(script: Any, tmp_path: Path) -> N
 
 
 def test_what_did_not_pass_is_not_shipped(run: RunDir, shipped: Any, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="was not exported yet"):
-        write_bundle(run, place(run, Variant("int8"), Export()), tmp_path / "bundle")
+    with pytest.raises(RunError, match=r"export-int8\.json: is not there.*recipebox export .* --precision int8"):
+        bundle_of(run, tmp_path / "bundle", Variant("int8"))
     files = shipped()
     good = json.loads(files.result.read_text())
     for change, message in (
@@ -136,19 +144,20 @@ def test_what_did_not_pass_is_not_shipped(run: RunDir, shipped: Any, tmp_path: P
         ({"sha256": "0" * 64}, "not the file that was measured"),
         ({"weights_sha256": "0" * 64}, "other weights"),
         ({"test": 3}, "not what an export writes"),
+        ({"passed": "true"}, "did not pass the accuracy gate"),
     ):
         write_json(files.result, good | change)
         with pytest.raises(RunError, match=message):
-            write_bundle(run, files, tmp_path / "bundle")
+            bundle_of(run, tmp_path / "bundle")
     files.result.write_text("{")
-    with pytest.raises(RunError, match="cannot be read"):
-        write_bundle(run, files, tmp_path / "bundle")
+    with pytest.raises(RunError, match="not valid JSON"):
+        bundle_of(run, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
     write_json(files.result, good)
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "mine").write_text("kept")
     with pytest.raises(BadInput, match="is there already"):
-        write_bundle(run, files, tmp_path / "bundle")
+        bundle_of(run, tmp_path / "bundle")
     assert (tmp_path / "bundle" / "mine").read_text() == "kept"
 
 
@@ -166,11 +175,123 @@ def test_the_script_is_python_3_8_and_needs_three_packages() -> None:
     assert {line.split(">")[0] for line in NEEDS.split()} == {"numpy", "Pillow", "onnxruntime"}
 
 
+@pytest.fixture
+def bundle(run: RunDir, shipped: Any, tmp_path: Path) -> Path:
+    shipped()
+    bundle_of(run, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def detect(bundle: Path, *arguments: Path | str) -> Any:
+    """`python detect.py ...` in a process of its own: (exit code, document or None, what it said)."""
+    done = subprocess.run(
+        [sys.executable, str(bundle / "detect.py"), *map(str, arguments)],
+        capture_output=True, text=True, check=False, cwd=bundle,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+
+def test_a_newcomer_finds_what_is_needed(bundle: Path, tiny: Any) -> None:
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "LICENSE", "README.txt", "bundle.json", "detect.py", "model.onnx", "requirements.txt"
+    ]  # fmt: skip
+    words = (bundle / "README.txt").read_text()
+    for name in (*tiny.data.names, "pip install -r requirements.txt", "python detect.py", "AGPL-3.0", "mAP50-95"):
+        assert name in words
+    assert max(map(len, words.splitlines())) <= 130 and "None" not in words and "{" not in words
+    assert "AFFERO GENERAL PUBLIC LICENSE" in (bundle / "LICENSE").read_text()
+    assert detect(bundle, "--help")[0] == 0 and "python detect.py" in detect(bundle)[2]
+
+
+def test_a_bundle_of_what_was_not_measured_prints_no_number(run: RunDir, shipped: Any, tmp_path: Path) -> None:
+    files = shipped()
+    write_json(files.result, json.loads(files.result.read_text()) | {"test": {"images": 3, "instances": 0}})
+    bundle_of(run, tmp_path / "bundle")
+    words = (tmp_path / "bundle" / "README.txt").read_text()
+    assert "on 3 test images of tiny, without boxes: nothing" in words and "mAP" not in words
+
+
+def test_images_that_cannot_be_read_are_named_and_the_others_detected(bundle: Path, tiny: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    good = tiny.data.test.images[0].read_bytes()
+    spoiled = {
+        "empty.png": b"",
+        "garbage.jpg": bytes(range(256)) * 9,
+        "half.png": good[: len(good) // 2],
+        "text.bmp": b"BM not a bitmap",
+        "header.png": good[:24],
+        "gif-inside.tiff": b"II*\0\xff\xff\xff\xff",
+        "webp.webp": b"RIFF\x10\0\0\0WEBPVP8 ",
+        "huge.png": _declares(100_000, 100_000),
+    }
+    for name, content in spoiled.items():
+        (folder / name).write_bytes(content)
+    (folder / "good.png").write_bytes(good)
+    (folder / "folder.png").mkdir()
+    code, document, said = detect(bundle, folder, tmp_path / "gone.png")
+    assert code == 2 and list(document) == [str(folder / "good.png")]
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(lines) == len(spoiled) + 2
+    for name in (*spoiled, "folder.png", "gone.png"):
+        assert sum(name in line for line in lines) == 1, name
+    assert document == detect(bundle, folder / "good.png")[1]
+    (tmp_path / "none").mkdir()
+    code, document, said = detect(bundle, tmp_path / "none")
+    assert (code, document) == (2, {}) and "a folder without images" in said
+
+
+def _declares(width: int, height: int) -> bytes:
+    """The head of a PNG that says it is large."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+def test_spoiled_bundles_are_named(bundle: Path, tiny: Any, script: Any) -> None:
+    about, model = (bundle / "bundle.json").read_bytes(), (bundle / "model.onnx").read_bytes()
+    good = json.loads(about)
+
+    def with_model(content: bytes) -> bytes:
+        (bundle / "model.onnx").write_bytes(content)
+        return json.dumps(good | {"sha256": hashlib.sha256(content).hexdigest()}).encode()
+
+    for content, words in (
+        (b"", "not valid JSON"),
+        (about[:-20], "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[]", "not of a bundle"),
+        (json.dumps(good | {"schema": 2}).encode(), "not of a bundle"),
+        (json.dumps(good | {"names": []}).encode(), "lacks names"),
+        (json.dumps(good | {"thresholds": {"open": 0.5}}).encode(), "the threshold of short is None"),
+        (json.dumps(good | {"thresholds": dict.fromkeys(good["names"], "high")}).encode(), "from 0 to 1"),
+        (json.dumps({key: good[key] for key in good if key != "nms_iou"}).encode(), "lacks nms_iou"),
+        (json.dumps(good | {"sha256": "0" * 64}).encode(), "not the file that was measured"),
+        (with_model(model[:-5000]), "cannot load model.onnx"),
+        (with_model(b""), "cannot load model.onnx"),
+    ):
+        (bundle / "bundle.json").write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            script.Detector(str(bundle))
+    code, document, said = detect(bundle, tiny.data.test.images[0])
+    assert (code, document) == (2, None) and said.startswith("error: onnxruntime") and said.count("\n") == 1
+    (bundle / "model.onnx").unlink()
+    assert detect(bundle, tiny.data.test.images[0])[0] == 2
+
+
+def test_arrays_that_are_no_image_are_refused(bundle: Path, script: Any) -> None:
+    detector = script.Detector(str(bundle))
+    for shape, kind in (((8, 8), "uint8"), ((8, 8, 4), "uint8"), ((8, 8, 3), "float32"), ((0, 8, 3), "uint8")):
+        with pytest.raises(ValueError, match="an image is"):
+            detector(np.zeros(shape, kind))
+    assert detector(np.zeros((8, 9, 3), np.uint8)) == []
+
+
 @pytest.mark.slow
 def test_it_runs_in_a_clean_environment(run: RunDir, tiny: Any, shipped: Any, tmp_path: Path) -> None:
     """A new environment with the three packages; RECIPEBOX_BUNDLE_PYTHON names another Python to make it with."""
     files = shipped()
-    write_bundle(run, files, tmp_path / "bundle")
+    bundle_of(run, tmp_path / "bundle")
     python = tmp_path / "clean" / "bin" / "python"
     other = os.environ.get("RECIPEBOX_BUNDLE_PYTHON")
     if other:

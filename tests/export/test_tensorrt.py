@@ -287,6 +287,14 @@ def test_spoiled_engines_are_named_before_the_driver_is_asked(
         '{"schema": 1}',
         json.dumps(document | {"names": "ab"}),
         json.dumps(document | {"more": 1}),
+        json.dumps(document | {"imgsz": True}),
+        json.dumps(document | {"imgsz": -32}),
+        json.dumps(document | {"input_shape": []}),
+        json.dumps(document | {"input_shape": [1, 3, 32, -1]}),
+        json.dumps(document | {"output_shape": [1, 6]}),
+        json.dumps(document | {"calibration_sha256": 3}),
+        json.dumps(document).replace("32", "NaN"),
+        beside[:-9],
     ):
         sidecar_path(path).write_text(spoiled)
         with pytest.raises(WeightsError, match=r"best\.engine\.json: .*Build the engine again"):
@@ -296,6 +304,16 @@ def test_spoiled_engines_are_named_before_the_driver_is_asked(
         load_engine(path)
     with pytest.raises(WeightsError, match="builds it"):
         load_engine(tmp_path / "none.engine")
+
+
+def test_shapes_that_are_not_the_engines_are_refused(machine: Any, tmp_path: Path) -> None:
+    """Buffers are made by them, and the GPU writes where it is told to."""
+    machine(stand_in())
+    engine_from_onnx(small_onnx(tmp_path / "best.onnx"), tmp_path / "best.engine")
+    beside = sidecar_path(tmp_path / "best.engine")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"output_shape": [1, 6, 4]}))
+    with pytest.raises(WeightsError, match=r"output0 has shape \(1, 6, 1024\), its JSON file says \(1, 6, 4\)"):
+        load_engine(tmp_path / "best.engine")
 
 
 def test_an_engine_of_another_onnx_file_is_not_loaded(machine: Any, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from recipebox.errors import CheckFailed, RunError
 from recipebox.evaluate.detector import check_names
 from recipebox.evaluate.run import read_evaluation
 from recipebox.recipe.schema import Settings
-from recipebox.run_dir import RunDir, write_json
+from recipebox.run_dir import RunDir, read_object, write_json
 
 SCHEMA = 2
 
@@ -96,7 +95,7 @@ def read_bench(run: RunDir, name: Name | None) -> dict[str, Any]:
     """What `bench` wrote with this backend. Raises RunError when it is spoiled."""
     if name is None or kind_of(name) == "onnx":
         return run.read_result("bench")
-    return _read(result_beside(run, name), f"Run `recipebox bench {run.root} --backend {name}` again.")
+    return read_object(result_beside(run, name), f"Run `recipebox bench {run.root} --backend {name}` again.")
 
 
 def pipeline_for(backend: Backend, *, conf: float) -> Pipeline:
@@ -119,7 +118,7 @@ def run_file(run: RunDir, evaluated: dict[str, Any], kind: str = "onnx") -> Mode
         return ModelFile(run.best, str(evaluated["weights_sha256"]), int(evaluated["imgsz"]))
     again = f"Run `recipebox export {run.root}{' --format engine' if kind == 'engine' else ''}` again."
     place = run.root / "export-engine.json" if kind == "engine" else run.result("export")
-    exported = run.read_result("export") if kind == "onnx" else _read(place, again)
+    exported = run.read_result("export") if kind == "onnx" else read_object(place, again)
     if exported.get("weights_sha256") != evaluated["weights_sha256"]:
         raise RunError(f"{place}: was exported from other weights than were evaluated. {again}")
     name, sha256 = exported.get("file", "weights/best.onnx"), exported.get("sha256")
@@ -128,18 +127,6 @@ def run_file(run: RunDir, evaluated: dict[str, Any], kind: str = "onnx") -> Mode
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise RunError(f"{place}: names a file outside the run ({name}). {again}")
     return ModelFile(run.root / name, sha256)
-
-
-def _read(path: Path, again: str) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror or 'cannot be read'}. {again}") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not valid JSON ({error}). {again}") from None
-    if not isinstance(document, dict):
-        raise RunError(f"{path}: expected a JSON object. {again}")
-    return document
 
 
 def _too_slow(document: dict[str, Any], path: Path) -> str:

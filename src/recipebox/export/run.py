@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from recipebox.export.onnx import export_onnx, opset
 from recipebox.export.parity import Compared
 from recipebox.export.variant import Place, Variant, place, recipe_variant
 from recipebox.recipe.schema import Settings
-from recipebox.run_dir import RunDir, write_json
+from recipebox.run_dir import RunDir, read_object, write_json
 
 if TYPE_CHECKING:
     from recipebox.export.tensorrt.engine import EngineDetector
@@ -116,9 +115,9 @@ def export_engine(
 def _passed(files: Place, weights_sha256: str, variant: Variant) -> dict[str, Any] | None:
     """The document of an ONNX file that is there, whole, of these weights, and passed; else None."""
     try:
-        document: Any = json.loads(files.result.read_text(encoding="utf-8"))
+        document = read_object(files.result, "")
         found = hashlib.sha256(files.onnx.read_bytes()).hexdigest()
-    except (OSError, ValueError, RecursionError):
+    except (OSError, RunError):
         return None
     wanted = {
         "sha256": found,
@@ -129,7 +128,7 @@ def _passed(files: Place, weights_sha256: str, variant: Variant) -> dict[str, An
         "nms": variant.nms,
     }
     kept = list(variant.keep) if variant.precision == "int8" else None
-    same = isinstance(document, dict) and {key: document.get(key) for key in wanted} == wanted
+    same = {key: document.get(key) for key in wanted} == wanted
     return document if same and document.get("keep") == kept else None
 
 

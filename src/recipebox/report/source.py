@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from recipebox.errors import RecipeboxError, RunError
-from recipebox.run_dir import RunDir
+from recipebox.run_dir import RunDir, read_object
 
 if TYPE_CHECKING:
     from recipebox.recipe.plan_record import Plan
@@ -166,9 +166,9 @@ def _read_stage(run: RunDir, stage: Stage) -> tuple[Document, str]:
     if not path.exists():
         return Document(), f"the {stage} stage has no result yet; `{command}` makes it"
     try:
-        document = Document(_load_object(path))
+        document = Document(read_object(path, f"`{command}` writes it anew", finite=False))
     except RunError as error:
-        return Document(), f"{path.name}: {error}; `{command}` writes it anew"
+        return Document(), _from(run, error)
     schema = document.count("schema")
     if schema not in _SCHEMAS[stage]:
         found = "no schema number" if schema is None else f"schema {schema}"
@@ -195,22 +195,15 @@ def _read_lock(run: RunDir, problems: list[str]) -> Document:
     if not run.lock.exists():
         return Document()
     try:
-        return Document(_load_object(run.lock))
+        return Document(read_object(run.lock, f"`recipebox train {run.recipe}` makes a run with one", finite=False))
     except RunError as error:
-        problems.append(f"lock.json: {error}")
+        problems.append(_from(run, error))
         return Document()
 
 
-def _load_object(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot be read ({_reason(error)})") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"not valid JSON ({_reason(error)})") from None
-    if not isinstance(document, dict):
-        raise RunError("not a JSON object")
-    return cast("dict[str, Any]", document)
+def _from(run: RunDir, error: RunError) -> str:
+    """What is wrong with a file, named as it stands in the run: a report names no one's home."""
+    return str(error).replace(f"{run.root}/", "")
 
 
 def _read_lines(path: Path, problems: list[str]) -> tuple[Document, ...]:

@@ -22,32 +22,46 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 class Detector:
     """The model of a bundle, checked by its hash.
 
-    Raises ValueError when the folder is not a whole bundle.
+    Raises OSError or ValueError when the folder is not a whole bundle, or onnxruntime is too old for it.
     """
 
     def __init__(self, folder: str = ".") -> None:
-        with open(os.path.join(folder, "bundle.json"), encoding="utf-8") as file:
-            self.about = json.load(file)
+        self.about = read_about(os.path.join(folder, "bundle.json"))
         with open(os.path.join(folder, "model.onnx"), "rb") as file:
             content = file.read()
         if hashlib.sha256(content).hexdigest() != self.about["sha256"]:
             raise ValueError("model.onnx is not the file that was measured (SHA-256). Copy the bundle again.")
         self.names = self.about["names"]
         self.thresholds = np.array([self.about["thresholds"][name] for name in self.names], np.float32)
-        self.session = onnxruntime.InferenceSession(content, providers=onnxruntime.get_available_providers())
+        # Not simply all that there are: TensorRT's would build an engine for minutes.
+        wanted = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, providers=wanted)
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            version = onnxruntime.__version__
+            mend = "`pip install -U -r requirements.txt` brings one that can"
+            raise ValueError(f"onnxruntime {version} cannot load model.onnx ({short(error)}). {mend}.") from None
         entry = self.session.get_inputs()[0]
         self.input, self.imgsz = entry.name, int(entry.shape[2])
         self.batch = entry.shape[0] if isinstance(entry.shape[0], int) else 1
 
     def __call__(self, image: Any) -> list[dict[str, Any]]:
-        """Boxes of one image, best first: dicts with class, score and x1, y1, x2, y2 in pixels of the image."""
+        """Boxes of one image, best first: dicts with class, score and x1, y1, x2, y2 in pixels of the image.
+
+        Raises OSError or ValueError when the image cannot be read or is no (height, width, 3) uint8.
+        """
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise ValueError(f"an image is (height, width, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
         canvas, scales, left, top = letterbox(pixels, self.imgsz, self.about["padding"])
         prepared = np.ascontiguousarray(canvas.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
         fed = np.zeros((self.batch, *prepared.shape), np.float32)
@@ -94,14 +108,46 @@ class Detector:
         return rows[kept].astype(np.float32)
 
 
+def read_about(path: str) -> dict[str, Any]:
+    """bundle.json; a ValueError where it is not as it was written."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            about = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"bundle.json is not valid JSON ({error}). Copy the bundle again.") from None
+    if not isinstance(about, dict) or about.get("schema") != 1:
+        raise ValueError("bundle.json is not of a bundle that this script knows. Copy the bundle again.")
+    thresholds, names = about.get("thresholds"), about.get("names")
+    if not isinstance(names, list) or not names or not isinstance(thresholds, dict):
+        raise ValueError("bundle.json lacks names or thresholds. Copy the bundle again.")
+    for name in names:
+        value = thresholds.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise ValueError(f"bundle.json: the threshold of {name} is {value}; it is a number from 0 to 1.")
+    missing = [key for key in ("sha256", "padding", "nms_iou", "max_detections") if key not in about]
+    if missing:
+        raise ValueError(f"bundle.json lacks {', '.join(missing)}. Copy the bundle again.")
+    return about
+
+
 def read_image(path: str) -> Any:
     """(height, width, 3) uint8 RGB, turned as its EXIF says; grey, palette, alpha and 16 bit become three channels."""
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):
-            grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):
+                grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # a spoiled image raises whatever its decoder stumbles over
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror) from None
+        raise ValueError(f"cannot be read as an image: {short(error)}") from None
+
+
+def short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def letterbox(image: Any, imgsz: int, padding: int) -> tuple[Any, tuple[float, float], int, int]:
@@ -144,14 +190,11 @@ def steps(source: int, target: int) -> tuple[Any, Any, Any]:
 
 
 def images_in(names: list[str]) -> Iterator[str]:
-    """The files that are named, and the images of folders."""
+    """The files that are named, and the images of folders; a folder without any is given itself."""
     for name in names:
-        if not os.path.isdir(name):
-            yield name
-            continue
-        for entry in sorted(os.listdir(name)):
-            if entry.lower().endswith(SUFFIXES):
-                yield os.path.join(name, entry)
+        inside = sorted(os.listdir(name)) if os.path.isdir(name) else []
+        images = [os.path.join(name, entry) for entry in inside if entry.lower().endswith(SUFFIXES)]
+        yield from images or [name]
 
 
 def main() -> int:
@@ -161,15 +204,17 @@ def main() -> int:
         return 0 if len(sys.argv) > 1 else 2
     try:
         detector = Detector(os.path.dirname(os.path.abspath(__file__)))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     document, failed = {}, False
     for path in images_in(sys.argv[1:]):
         try:
+            if os.path.isdir(path):
+                raise ValueError(f"a folder without images ({', '.join(SUFFIXES)})")
             document[path] = detector(path)
         except (OSError, ValueError) as error:
-            print(f"error: {path}: {error}", file=sys.stderr)
+            print(f"error: {path}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
             failed = True
     json.dump(document, sys.stdout, indent=1)
     print()
@@ -177,4 +222,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,40 @@ from recipebox.errors import BadInput, RunError, storage_errors
 from recipebox.evaluate.postprocess import MAX_DETECTIONS, NMS_IOU
 from recipebox.evaluate.run import read_evaluation
 from recipebox.export.detector import OnnxDetector
-from recipebox.export.variant import Place
-from recipebox.run_dir import RunDir, write_json, write_text
+from recipebox.export.variant import Place, Variant, place
+from recipebox.recipe.schema import Export
+from recipebox.run_dir import RunDir, read_object, write_json, write_text
 
-NEEDS = "numpy>=1.17\nPillow>=8.0\nonnxruntime>=1.12\n"
-"""What detect.py needs, as pip reads it; every release of onnxruntime since 1.12 reads these files."""
+NEEDS = "numpy>=1.17\nPillow>=8.0\nonnxruntime>=1.15\n"
+"""What detect.py needs, as pip reads it; onnxruntime 1.15 is the first that reads the INT8 files."""
 
-READ_ME = """A detector: {recipe}, run {run}, measured on {images} test images of {dataset}:
-mAP50 {map50:.3f}, mAP50-95 {map95:.3f}, {precision}.
+READ_ME = """A detector that runs by itself. It finds: {names}.
 
-    pip install -r requirements.txt
-    python detect.py image.jpg folder
+    pip install -r requirements.txt          in any environment with Python 3.8 or newer
+    python detect.py image.jpg folder        prints one JSON document: the boxes on each image
 
-model.onnx    the file that was measured, SHA-256 {sha256}
-bundle.json   class names, thresholds, pre-processing, where it comes from
-detect.py     detects with numpy, Pillow and onnxruntime; Python 3.8 or newer
+or from Python:
 
-The threshold of a class is the score that a detection must exceed; it was chosen on validation images for all classes
-together. Raise one where good parts are rejected, lower it where defects escape, and measure again.
+    from detect import Detector
+    for box in Detector(".")("image.jpg"):
+        print(box["class"], box["score"], box["x1"], box["y1"], box["x2"], box["y2"])
+
+model.onnx          the network, {precision}, {imgsz} x {imgsz} pixels in; SHA-256 {sha256}
+bundle.json         class names, thresholds, pre-processing, and where all of it comes from
+detect.py           the script; it needs what requirements.txt names, and nothing else
+requirements.txt    numpy, Pillow, onnxruntime
+LICENSE             see below
+
+Measured {measured}.
+Recipe {recipe}, run {run}.
+
+Thresholds. A detection is shown where its score exceeds the threshold of its class in bundle.json. They were chosen on
+validation images, for all classes together. Raise one where good parts are rejected, lower one where defects escape,
+and measure again: what was measured above at a threshold holds no longer then.
+
+Images. JPEG, PNG, BMP, TIFF and WebP, grey or colour, of any size; boxes are in pixels of the image as it is shown
+(turned as its EXIF says). One that cannot be read is named on stderr, the others are detected, and the exit code is 2.
+The detector is as good as the images are like those it was trained on: same camera, same light, same distance.
 
 {licence}
 """
@@ -41,12 +56,13 @@ Ultralytics holds that models trained with its code fall under the AGPL-3.0 as w
 is in LICENSE, or at https://www.gnu.org/licenses/agpl-3.0.txt. Data and pretrained weights have terms of their own."""
 
 
-def write_bundle(run: RunDir, files: Place, folder: Path) -> dict[str, Any]:
+def write_bundle(run: RunDir, variant: Variant, settings: Export, folder: Path) -> dict[str, Any]:
     """Write a new folder with everything that detecting needs; whole, or not at all.
 
     Args:
         run: an evaluated run.
-        files: the variant to ship, exported and passed by the gate.
+        variant: what to ship, exported and passed by the gate.
+        settings: the recipe's; they say where a variant stands.
         folder: must not be there yet.
 
     Returns:
@@ -58,12 +74,17 @@ def write_bundle(run: RunDir, files: Place, folder: Path) -> dict[str, Any]:
         BadInput: the folder is there already.
         StorageError: it cannot be written.
     """
-    exported, evaluated = _passed(run, files), read_evaluation(run)
+    files, again = place(run, variant, settings), _again(run, variant)
+    if folder.exists() or folder.is_symlink():
+        raise BadInput(f"{folder}: is there already, and nothing is overwritten. Give another place, or move it away.")
+    exported, evaluated = _passed(run, files, again), read_evaluation(run)
     if exported.get("weights_sha256") != evaluated["weights_sha256"]:
-        raise RunError(f"{files.result}: was made from other weights than were evaluated. {_again(run)}")
+        raise RunError(f"{files.result}: was made from other weights than were evaluated. {again}")
     detector = OnnxDetector(files.onnx)
     if detector.sha256 != exported.get("sha256"):
-        raise RunError(f"{files.onnx}: is not the file that was measured. {_again(run)}")
+        raise RunError(f"{files.onnx}: is not the file that was measured. {again}")
+    if list(detector.names) != evaluated.get("names"):
+        raise RunError(f"{files.onnx}: finds other classes than were evaluated. {again}")
     document: dict[str, Any] = {
         "schema": 1,
         "sha256": detector.sha256,
@@ -83,16 +104,14 @@ def write_bundle(run: RunDir, files: Place, folder: Path) -> dict[str, Any]:
         "recipebox": __version__,
         "licence": "AGPL-3.0-or-later",
     }
-    if folder.exists():
-        raise BadInput(f"{folder}: is there already, and nothing is overwritten. Give another place, or move it away.")
-    with storage_errors(folder), new_folder(folder) as place:
-        (place / "model.onnx").write_bytes(files.onnx.read_bytes())
-        write_json(place / "bundle.json", document)
+    with storage_errors(folder), new_folder(folder) as made:
+        (made / "model.onnx").write_bytes(files.onnx.read_bytes())
+        write_json(made / "bundle.json", document)
         script = resources.files("recipebox.export.bundle").joinpath("detect.py").read_text(encoding="utf-8")
-        write_text(place / "detect.py", script)
-        write_text(place / "requirements.txt", NEEDS)
-        write_text(place / "LICENSE", licence_text())
-        write_text(place / "README.txt", _read_me(document))
+        write_text(made / "detect.py", script)
+        write_text(made / "requirements.txt", NEEDS)
+        write_text(made / "LICENSE", licence_text())
+        write_text(made / "README.txt", _read_me(document))
     return document
 
 
@@ -108,34 +127,29 @@ def licence_text() -> str:
 
 
 def _read_me(document: dict[str, Any]) -> str:
-    test = document["test"]
+    test, threshold = document["test"], min(document["thresholds"].values())
+    where = f"on {test.get('images', '?')} test images of {document['dataset'].get('name', 'its data set')}"
+    scores = [f"{key} {test[key]:.3f}" for key in ("mAP50", "mAP50-95") if key in test]
+    counted = [f"{key} {test[key]:.3f}" for key in ("precision", "recall") if key in test]
+    counted = [f"{', '.join(counted)} at the threshold {threshold:.3f}"] if counted else []
+    told = "; ".join([", ".join(scores), *counted])
     return READ_ME.format(
-        recipe=document["recipe"],
-        run=document["run"],
-        images=test["images"],
-        dataset=document["dataset"].get("name", "its data set"),
-        map50=test.get("mAP50", 0.0),
-        map95=test.get("mAP50-95", 0.0),
-        precision=document["precision"],
-        sha256=document["sha256"],
+        **{key: document[key] for key in ("precision", "imgsz", "sha256", "recipe", "run")},
+        names=", ".join(document["names"]),
+        measured=f"{where}:\n    {told}" if scores else f"{where}, without boxes: nothing",
         licence=LICENCE,
     )
 
 
-def _passed(run: RunDir, files: Place) -> dict[str, Any]:
-    try:
-        document: Any = json.loads(files.result.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{files.result}: this file was not exported yet. {_again(run)}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{files.result}: cannot be read ({error}). {_again(run)}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("test"), dict):
-        raise RunError(f"{files.result}: not what an export writes. {_again(run)}")
+def _passed(run: RunDir, files: Place, again: str) -> dict[str, Any]:
+    document = read_object(files.result, again)
+    if not isinstance(document.get("test"), dict):
+        raise RunError(f"{files.result}: not what an export writes. {again}")
     if document.get("passed") is not True:
-        raise RunError(f"{files.onnx}: did not pass the accuracy gate, so it is not shipped. {_again(run)}")
-    found: dict[str, Any] = document
-    return found
+        raise RunError(f"{files.onnx}: did not pass the accuracy gate, so it is not shipped. {again}")
+    return document
 
 
-def _again(run: RunDir) -> str:
-    return f"Export it again: `recipebox export {run.root}`."
+def _again(run: RunDir, variant: Variant) -> str:
+    """The command that makes this very variant."""
+    return f"Export it: `recipebox export {run.root} --precision {variant.precision}`."

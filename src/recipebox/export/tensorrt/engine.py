@@ -32,6 +32,14 @@ class Engine:
         if self._context is None:
             raise WeightsError(f"the engine cannot be run: {' '.join(log.lines[-1:]) or 'not enough GPU memory'}")
         self._input, self._output = engine.get_tensor_name(0), engine.get_tensor_name(1)
+        # Buffers are made by the sidecar's shapes: one that is too small would be written over its end.
+        for name, said in ((self._input, sidecar.input_shape), (self._output, sidecar.output_shape)):
+            found = tuple(engine.get_tensor_shape(name))
+            if found != said:
+                raise WeightsError(
+                    f"the engine's {name} has shape {found}, its JSON file says {said}. Build the engine again: "
+                    "`recipebox export RUN --format engine`."
+                )
         self.names, self.imgsz, self.precision = sidecar.names, sidecar.imgsz, sidecar.precision
         self.sha256, self.weights_sha256 = sidecar.engine_sha256, sidecar.weights_sha256
         self.batch = sidecar.input_shape[0] if sidecar.input_shape[0] > 0 else None

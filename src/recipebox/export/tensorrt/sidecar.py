@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recipebox.errors import WeightsError
+from recipebox.errors import RunError, WeightsError
 from recipebox.export.tensorrt.driver import Gpu
-from recipebox.run_dir import write_json
+from recipebox.run_dir import read_object, write_json
 
 SCHEMA = 1
 
@@ -44,24 +44,23 @@ def sidecar_path(engine: Path) -> Path:
 def read_sidecar(engine: Path) -> Sidecar:
     """Raises WeightsError when there is none, or it is spoiled."""
     path = sidecar_path(engine)
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
-            raise ValueError(f"not schema {SCHEMA}")
-        for key, kind in _KINDS.items():
-            if not kind(document.get(key)):
-                raise ValueError(f"no usable {key}")
-        lists = ("names", "input_shape", "output_shape")
-        values: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in document.items()}
-        return Sidecar(**values)
-    except OSError as error:
-        reason = error.strerror or "cannot be read"
-    except (ValueError, TypeError, RecursionError) as error:
-        reason = str(error)
-    raise WeightsError(
-        f"{path}: {reason}. Without it nobody knows which GPU and file {engine.name} is for. "
+    mend = (
+        f"Without it nobody knows which GPU and file {engine.name} is for. "
         "Build the engine again: `recipebox export RUN --format engine`."
     )
+    try:
+        document = read_object(path, mend)
+    except RunError as error:
+        raise WeightsError(str(error)) from None
+    if document.pop("schema", None) != SCHEMA:
+        raise WeightsError(f"{path}: not schema {SCHEMA}. {mend}")
+    wrong = [f"no usable {key}" for key, fits in _KINDS.items() if not fits(document.get(key))]
+    wrong += [f"{key}, which nobody wrote" for key in sorted(set(document) - set(_KINDS))]
+    if wrong:
+        raise WeightsError(f"{path}: {'; '.join(wrong)}. {mend}")
+    lists = ("names", "input_shape", "output_shape")
+    values: dict[str, Any] = {key: tuple(value) if key in lists else value for key, value in document.items()}
+    return Sidecar(**values)
 
 
 def check_fits(engine: Path, content: bytes, sidecar: Sidecar, gpu: Gpu, tensorrt: str) -> None:
@@ -102,11 +101,21 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(side, int) for side in value) and bool(value)
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-_KINDS: dict[str, Any] = {
+def _is_shape(sides: int) -> Callable[[Any], bool]:
+    """Of so many sides, all known but for the number of images (-1)."""
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) == sides
+        and (_is_count(value[0]) or value[0] == -1)
+        and all(map(_is_count, value[1:]))
+    )
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         (
             "engine_sha256",
@@ -120,7 +129,9 @@ _KINDS: dict[str, Any] = {
         ),
         _is_text,
     ),
-    "imgsz": lambda value: isinstance(value, int),
+    "imgsz": _is_count,
     "names": lambda value: isinstance(value, list) and bool(value) and all(map(_is_text, value)),
-    **dict.fromkeys(("input_shape", "output_shape"), _is_shape),
+    "input_shape": _is_shape(4),
+    "output_shape": _is_shape(3),
+    "calibration_sha256": lambda value: value is None or _is_text(value),
 }
