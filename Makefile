@@ -94,11 +94,14 @@ doctor: ## What is on this machine, what fits together, and the command that men
 	elif [ -x $(PY) ]; then $(PY) -S -E src/recipebox/doctor; \
 	else "$${PYTHON:-python3}" -S -E src/recipebox/doctor; fi
 
+# A test a core, at most four: each of them may hold 1.5 GB. A worker that has nothing left takes from another.
+WORKERS := -n logical --maxprocesses 4 --dist worksteal
+
 test: $(READY) ## The quick tests (at most 12 minutes on two cores)
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(WORKERS)
 
 test-full: $(READY) ## All tests, the slow ones too
-	@$(PY) -m pytest -m ""
+	@$(PY) -m pytest $(WORKERS) -m ""
 
 lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

@@ -16,6 +16,10 @@ import pytest
 
 import recipebox  # noqa: F401  # before torch: it decides how threads wait
 
+# Each of several workers, and what it starts, keeps to one core (before torch, which reads it once).
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes says how busy the machine is; pytest-timeout ends what hangs.
 hypothesis.settings.register_profile("recipebox", deadline=None)
 hypothesis.settings.load_profile("recipebox")
