@@ -24,7 +24,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup init train plan data prove sweep check-data evaluate export-onnx export-trt bundle bench bench-compare report predict recipes runs doctor test test-full lint
+.PHONY: help setup init train plan data prove sweep check-data anchors evaluate export-onnx export-trt bundle bench bench-compare report predict recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -57,6 +57,10 @@ data: $(READY) ## Prepare DATASET (FROM=archive or folder, where it cannot be fe
 
 check-data: $(READY) ## What is wrong with DATASET (a name or a folder), with file and line; IMGSZ=640 HTML=page.html FIX=copy
 	@$(BOX) check-data $${IMGSZ:+--imgsz "$$IMGSZ"} $${HTML:+--html "$$HTML"} $${FIX:+--fix "$$FIX"} -- "$$DATASET"
+
+anchors: $(READY) ## Anchors fitted to RECIPE's (or DATASET's) boxes, and which stride covers which; IMGSZ=640 OUT=sizes.png
+	@$(BOX) anchors $${IMGSZ:+--imgsz "$$IMGSZ"} $${PROFILE:+--profile "$$PROFILE"} $${OUT:+--plot "$$OUT"} \
+	-- $(if $(DATASET_),"$$DATASET","$$RECIPE")
 
 evaluate: $(READY) ## Evaluate RUN (or the latest finished run of RECIPE) on its test split again
 	@$(BOX) evaluate -- $(THE_RUN)

@@ -27,6 +27,7 @@ JOB = (
         "listing",
         "adopt",
         "check_data",
+        "anchors_job",
         "job",
         "bench_job",
         "shipping",
@@ -41,7 +42,7 @@ RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerat
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib"}
 LIGHT = (
     *("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", "doctor", "checkup"),
-    *("check_data", "bench_job", "shipping", "verbs", "adopt"),
+    *("check_data", "anchors_job", "bench_job", "shipping", "verbs", "adopt"),
     *FOUNDATION,
 )
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""

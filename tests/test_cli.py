@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 VERBS = (
     *("init", "plan", "train", "evaluate", "export", "bench", "report", "runs", "recipes", "data", "doctor", "version"),
     "check-data",
+    "anchors",
     "predict",
 )
 
@@ -297,6 +298,10 @@ def test_make_calls_the_verb_with_its_choices(makefile: Path) -> None:
         *("predict", "--out", "my out", "--", "r", "my images"),
     ]
     assert make(makefile, "predict") == ["predict", "--", "pcb-distill", ""]
+    assert make(makefile, "anchors") == ["anchors", "--", "pcb-distill"]
+    assert make(makefile, "anchors", "DATASET=my set", "IMGSZ=320", "OUT=a b.png") == [
+        *("anchors", "--imgsz", "320", "--plot", "a b.png", "--", "my set"),
+    ]
     assert make(makefile, "doctor") == ["doctor"]
     assert make(makefile, "data", "DATASET=d", "FROM=my file.tar") == [
         "data",

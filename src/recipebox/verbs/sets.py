@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recipebox.verbs.options import SETTINGS, Answer, Json, NoFetch, verb
+from recipebox.verbs.options import SETTINGS, Answer, Json, NoFetch, Profile, verb
 
 app = typer.Typer(**SETTINGS)
 data_app = typer.Typer(**SETTINGS, no_args_is_help=True, help="Prepare data sets.")
@@ -44,6 +44,27 @@ def check_data(
     from recipebox.check_data import check_data_job
 
     return Answer(*check_data_job(dataset, imgsz=imgsz, labels_only=labels_only, html=html, fix=fix))
+
+
+@app.command()
+@verb
+def anchors(
+    target: Annotated[str, typer.Argument(metavar="RECIPE|DATASET", help="A recipe or a data set: a name or a path.")],
+    imgsz: Annotated[int | None, typer.Option(help="Side of the input; default: the recipe's, or 640.")] = None,
+    count: Annotated[int, typer.Option(help="Anchors of a level.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    profile: Profile = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw boxes, anchors and strides.")] = None,
+    no_fetch: NoFetch = False,
+    as_json: Json = False,
+) -> Answer:
+    """Fit anchors to the training boxes, and say which stride covers which boxes and what that speaks for."""
+    from recipebox.anchors_job import anchors_job
+    from recipebox.supplies import Supplies
+
+    supplies = Supplies(allow_fetch=not no_fetch)
+    made = anchors_job(target, supplies, imgsz=imgsz, count=count, seed=seed, profile=profile, plot=plot)
+    return Answer(*made)
 
 
 @app.command()
