@@ -74,8 +74,8 @@ export-trt: $(READY) ## Build a TensorRT engine of RUN on this machine's GPU and
 bundle: $(READY) ## A folder that detects without recipebox, from RUN's export (OUT=new folder PRECISION=fp16)
 	@$(BOX) bundle $${PRECISION:+--precision "$$PRECISION"} $${OUT:+--out "$$OUT"} -- $(THE_RUN)
 
-bench: $(READY) ## Measure the speed of RUN's exported file on this machine; fails below the recipe's bench.min_fps
-	@$(BOX) bench -- $(THE_RUN)
+bench: $(READY) ## Measure the speed of RUN's exported file here (PRECISION=int8: another one); fails below bench.min_fps
+	@$(BOX) bench $${PRECISION:+--precision "$$PRECISION"} -- $(THE_RUN)
 
 bench-compare: $(READY) ## Which of A and B (runs or exported files) is faster here, where the intervals allow a verdict
 	@$(BOX) bench compare -- "$$A" "$$B"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recipebox.endings import claimed, signals_interrupt
 from recipebox.errors import BadInput, CheckFailed, WeightsError
 from recipebox.job import refuse_running
-from recipebox.run_dir import RunDir, find_run, is_run
+from recipebox.run_dir import RunDir, find_run, is_run, read_object
 from recipebox.stages import read_plan
 from recipebox.supplies import Supplies
 
@@ -20,27 +20,37 @@ if TYPE_CHECKING:
 _SUFFIXES = (".onnx", ".engine", ".plan", ".pt")
 
 
-def bench_job(name: str, *, backend: str | None, threads: int | None) -> tuple[dict[str, Any], str, int]:
+def bench_job(
+    name: str, *, backend: str | None, threads: int | None, precision: str | None = None
+) -> tuple[dict[str, Any], str, int]:
     """Time a run's exported file: (document, text, exit code).
+
+    Args:
+        name: a run folder, or a recipe: its latest finished run.
+        backend: what runs the file; None lets the file and the machine decide.
+        threads: threads of one inference on a CPU; None takes every CPU that this process may use.
+        precision: of the variant that is timed; None takes the recipe's own.
 
     Raises:
         RunError: no such run, it is running, or it was not exported.
         RecipeboxError: what the stage raises, but for a speed below `bench.min_fps`, which is an answer.
     """
-    from recipebox.bench.run import bench, read_bench
+    from recipebox.bench.run import bench, result_path
     from recipebox.bench.table import bench_table
+    from recipebox.export.variant import chosen as chosen_variant
 
     chosen = _backend(backend)
     run = find_run(name)
     refuse_running(run)
     with signals_interrupt(), claimed(run):
-        plan = read_plan(run)
+        settings = read_plan(run).settings
+        variant = chosen_variant(settings.export, precision=precision)
+        data = Supplies().detection_set(settings)
         try:
-            document = bench(
-                run, plan.settings, Supplies().detection_set(plan.settings), backend=chosen, threads=_threads(threads)
-            )
+            document = bench(run, settings, data, backend=chosen, threads=_threads(threads), variant=variant)
         except CheckFailed as failed:
-            document = read_bench(run, chosen)
+            written = result_path(run, settings, variant, chosen or "onnxruntime-cpu")
+            document = read_object(written, f"Run `recipebox bench {run.root}` again.")
             return document, f"{bench_table(document)}\ncheck failed: {failed}", failed.exit_code
     return document, bench_table(document), 0
 

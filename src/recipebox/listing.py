@@ -34,29 +34,37 @@ def list_runs() -> list[dict[str, Any]]:
         row: dict[str, Any] = {"run": str(run.root), "recipe": run.recipe, "id": run.id, "state": state}
         if reason:
             row["reason"] = reason
-        train, evaluated, benched = (_read(run.result(stage)) for stage in ("train", "evaluate", "bench"))
-        measured = {
-            "epochs": train.get("epochs"),
-            "mAP50": _at(evaluated, "test", "mAP50"),
-            "mAP50-95": _at(evaluated, "test", "mAP50-95"),
-            "end_to_end_p50_ms": _at(benched, "latency_ms", "end_to_end", "p50"),
-        }
-        row |= {key: value for key, value in measured.items() if _is_number(value)}
-        rows.append(row)
+        epochs = _read(run.result("train")).get("epochs")
+        rows.append(row | ({"epochs": epochs} if _is_number(epochs) else {}) | _measured(run))
     return sorted(rows, key=lambda row: row["id"], reverse=True)
+
+
+def _measured(run: RunDir) -> dict[str, Any]:
+    """Accuracy and latency of one file, which `file` names: the exported one where that was timed, else best.pt."""
+    evaluated, exported, timed = (_read(run.result(stage)) for stage in ("evaluate", "export", "bench"))
+    weights, sha256 = evaluated.get("weights_sha256"), exported.get("sha256")
+    whole = weights is not None and exported.get("weights_sha256") == weights
+    together = whole and sha256 is not None and timed.get("sha256") == sha256
+    test = exported.get("test") if together else evaluated.get("test")
+    numbers = {"mAP50": _at(test, "mAP50"), "mAP50-95": _at(test, "mAP50-95")}
+    if together:
+        numbers["end_to_end_p50_ms"] = _at(timed, "latency_ms", "end_to_end", "p50")
+    found = {key: value for key, value in numbers.items() if _is_number(value)}
+    return found | ({"file": "best.onnx" if together else "best.pt"} if found else {})
 
 
 def runs_table(rows: Sequence[dict[str, Any]]) -> str:
     """For people."""
     if not rows:
         return f"no runs in {runs_root()}: `recipebox train RECIPE` makes one"
-    lines = [("RUN", "STATE", "EPOCHS", "mAP50", "mAP50-95", "P50 ms", "")]
+    lines = [("RUN", "STATE", "EPOCHS", "FILE", "mAP50", "mAP50-95", "P50 ms", "")]
     for row in rows:
         lines.append(
             (
                 _shown(Path(row["run"])),
                 row["state"],
                 str(row.get("epochs", "-")),
+                row.get("file", "-"),
                 _number(row.get("mAP50"), 3),
                 _number(row.get("mAP50-95"), 3),
                 _number(row.get("end_to_end_p50_ms"), 1),

@@ -135,7 +135,7 @@ def test_what_cannot_be_used_is_said(shipped: RunDir, monkeypatch: pytest.Monkey
         "nowhere": lambda: compare(run, run, dataset="nowhere/at-all"),
         "no finished run": lambda: compare("nothing", run),
         "there are pytorch-cpu": lambda: bench_job(run, backend="warp-drive", threads=1),
-        r"export-engine\.json: No such file.*--format engine": lambda: bench_job(run, backend="tensorrt", threads=1),
+        r"export-engine\.json: is not there.*--format engine": lambda: bench_job(run, backend="tensorrt", threads=1),
         "runs .engine files": lambda: compare(str(shipped.onnx), run, backends=("tensorrt", None)),
         r"plan\.engine\.json": lambda: compare(run, str(garbage)),
         "needs an NVIDIA GPU": lambda: bench_job(run, backend="onnxruntime-cuda", threads=1),
@@ -144,3 +144,26 @@ def test_what_cannot_be_used_is_said(shipped: RunDir, monkeypatch: pytest.Monkey
         with pytest.raises(BadInput, match=words):
             call()
     assert not shipped.result("bench").exists()
+
+
+def test_another_variant_is_timed_into_a_file_of_its_own(shipped: RunDir, command_line: CommandLine) -> None:
+    run = str(shipped.root)
+    with pytest.raises(BadInput, match=r"export-fp16\.json: is not there.*recipebox export .* --precision fp16`"):
+        bench_job(run, backend=None, threads=1, precision="fp16")
+    content = shipped.onnx.read_bytes() + b"\xa2\x06\x00"  # an unknown, empty field: another file
+    (shipped.root / "weights" / "best-fp16.onnx").write_bytes(content)
+    made = {"file": "weights/best-fp16.onnx", "sha256": hashlib.sha256(content).hexdigest()}
+    write_json(shipped.root / "export-fp16.json", shipped.read_result("export") | made)
+    done = command_line("bench", run, "--precision", "fp16", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document == json.loads((shipped.root / "bench-fp16.json").read_text())
+    assert document["file"] == "weights/best-fp16.onnx" and document["sha256"] == made["sha256"]
+    assert not shipped.result("bench").exists()
+    shipped.plan.write_text(shipped.plan.read_text().replace("min_fps: 0.5", "min_fps: 1000000.0"))
+    slow, text, code = bench_job(run, backend=None, threads=1, precision="fp16")
+    assert code == 3 and slow["file"] == "weights/best-fp16.onnx" and "FAILED" in text
+    with pytest.raises(BadInput, match="there are fp32, fp16, int8"):
+        bench_job(run, backend=None, threads=1, precision="int4")
+    with pytest.raises(BadInput, match=r"export-fp16-engine\.json: is not there.*--precision fp16 --format engine`"):
+        bench_job(run, backend="tensorrt", threads=1, precision="fp16")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from recipebox.bench.backend import Backend, ModelFile, Name, choose_backend, kind_of, open_backend
 from recipebox.bench.cuda_backends import DeviceBackend
@@ -15,7 +15,8 @@ from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import CheckFailed, RunError
 from recipebox.evaluate.detector import check_names
 from recipebox.evaluate.run import read_evaluation
-from recipebox.recipe.schema import Settings
+from recipebox.export.variant import Place, Variant, place, recipe_variant
+from recipebox.recipe.schema import Precision, Settings
 from recipebox.run_dir import RunDir, read_object, write_json
 
 SCHEMA = 2
@@ -28,6 +29,7 @@ def bench(
     *,
     backend: Name | None = None,
     threads: int | None = None,
+    variant: Variant | None = None,
 ) -> dict[str, Any]:
     """Time a run's exported file over test images, and write bench.json.
 
@@ -38,6 +40,7 @@ def bench(
         backend: what runs the file; None takes what `choose_backend` says. One that runs best.pt or the engine
             instead of the exported file writes bench-<backend>.json; `bench.min_fps` does not apply to best.pt.
         threads: threads of one inference on a CPU; None takes every CPU that this process may use.
+        variant: which exported file; None takes the recipe's own, the one that ships. See `result_path`.
 
     Returns:
         The document that was written; docs/run-files.md describes it.
@@ -50,7 +53,9 @@ def bench(
         CheckFailed: slower than `bench.min_fps`; bench.json is written.
     """
     evaluated = read_evaluation(run)
-    file = run_file(run, evaluated, "onnx" if backend is None else kind_of(backend))
+    variant = variant or recipe_variant(settings.export)
+    kind = "onnx" if backend is None else kind_of(backend)
+    file = run_file(run, evaluated, kind, place(run, variant, settings.export))
     threads = threads or usable_cpus()
     machine = machine_state(threads)
     opened = open_backend(backend or choose_backend(file), file, threads=threads)
@@ -58,7 +63,6 @@ def bench(
     pipeline = pipeline_for(opened, conf=float(evaluated["threshold"]))
     decoded = decode(detection_set.test.images, settings.bench.images)
     timings, warmup = time_pipeline(pipeline, decoded, runs=settings.bench.images)
-    kind = kind_of(opened.name)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "file": str(file.path.relative_to(run.root)),
@@ -80,22 +84,19 @@ def bench(
     wanted = settings.bench.min_fps if kind != "pt" else None
     if wanted is not None:
         document |= {"min_fps": wanted, "passed": document["fps"] >= wanted}
-    write_json(run.result("bench") if kind == "onnx" else result_beside(run, opened.name), document)
+    write_json(result_path(run, settings, variant, opened.name), document)
     if wanted is not None and not document["passed"]:
         raise CheckFailed(_too_slow(document, file.path))
     return document
 
 
-def result_beside(run: RunDir, name: Name) -> Path:
-    """Where the timing of a file stands that is not the exported one: best.pt, or the engine."""
-    return run.root / f"bench-{name}.json"
-
-
-def read_bench(run: RunDir, name: Name | None) -> dict[str, Any]:
-    """What `bench` wrote with this backend. Raises RunError when it is spoiled."""
-    if name is None or kind_of(name) == "onnx":
-        return run.read_result("bench")
-    return read_object(result_beside(run, name), f"Run `recipebox bench {run.root} --backend {name}` again.")
+def result_path(run: RunDir, settings: Settings, variant: Variant, name: Name) -> Path:
+    """Where a timing stands: bench.json of the file that ships; of others bench-int8.json, bench-tensorrt.json ..."""
+    kind = kind_of(name)
+    own = variant.name == recipe_variant(settings.export).name
+    parts = [] if own or kind == "pt" else [variant.name]
+    parts += [] if kind == "onnx" else [name]
+    return run.root / f"{'-'.join(['bench', *parts])}.json"
 
 
 def pipeline_for(backend: Backend, *, conf: float) -> Pipeline:
@@ -105,28 +106,36 @@ def pipeline_for(backend: Backend, *, conf: float) -> Pipeline:
     return HostPipeline(backend, conf=conf)
 
 
-def run_file(run: RunDir, evaluated: dict[str, Any], kind: str = "onnx") -> ModelFile:
+def run_file(run: RunDir, evaluated: dict[str, Any], kind: str = "onnx", files: Place | None = None) -> ModelFile:
     """The file of a run, with the hash whose accuracy was checked.
 
     Args:
-        kind: onnx, what the run ships; engine, what was built from it; pt, the weights it was made from.
+        kind: onnx, what was exported; engine, what was built from it; pt, the weights it was made from.
+        files: where the variant stands; None: the one that ships.
 
     Raises:
         RunError: the run has no such file, or it was made from other weights than were evaluated.
     """
     if kind == "pt":
         return ModelFile(run.best, str(evaluated["weights_sha256"]), int(evaluated["imgsz"]))
-    again = f"Run `recipebox export {run.root}{' --format engine' if kind == 'engine' else ''}` again."
-    place = run.root / "export-engine.json" if kind == "engine" else run.result("export")
-    exported = run.read_result("export") if kind == "onnx" else read_object(place, again)
+    shipped = run.root / "export-engine.json" if kind == "engine" else run.result("export")
+    result = shipped if files is None else files.engine_result if kind == "engine" else files.result
+    again = f"Export it: `recipebox export {run.root}{_options(kind, result)}`."
+    exported = read_object(result, again)
     if exported.get("weights_sha256") != evaluated["weights_sha256"]:
-        raise RunError(f"{place}: was exported from other weights than were evaluated. {again}")
+        raise RunError(f"{result}: was exported from other weights than were evaluated. {again}")
     name, sha256 = exported.get("file", "weights/best.onnx"), exported.get("sha256")
     if not isinstance(name, str) or not isinstance(sha256, str):
-        raise RunError(f"{place}: does not say which file was exported. {again}")
+        raise RunError(f"{result}: does not say which file was exported. {again}")
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise RunError(f"{place}: names a file outside the run ({name}). {again}")
+        raise RunError(f"{result}: names a file outside the run ({name}). {again}")
     return ModelFile(run.root / name, sha256)
+
+
+def _options(kind: str, result: Path) -> str:
+    """What `recipebox export` needs to write this result, by its name: export-int8-engine.json."""
+    precision = next((one for one in get_args(Precision) if f"-{one}" in result.stem), None)
+    return (f" --precision {precision}" if precision else "") + (" --format engine" if kind == "engine" else "")
 
 
 def _too_slow(document: dict[str, Any], path: Path) -> str:

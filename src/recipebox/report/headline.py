@@ -5,7 +5,7 @@ from __future__ import annotations
 from recipebox.report.compare import Peer, counted, difference_text, ticked
 from recipebox.report.markdown import attention, bullets, escape
 from recipebox.report.results import share_text
-from recipebox.report.shipped import mismatches
+from recipebox.report.shipped import mismatches, timed_what_ships
 from recipebox.report.source import STAGES, RunFacts, started_at
 
 
@@ -21,7 +21,7 @@ def warnings_to_heed(facts: RunFacts) -> list[str]:
         lines.append(f"The exported file **failed the accuracy gate**{why}. Do not ship it.")
     min_fps = facts.plan.settings.bench.min_fps if facts.plan is not None else None
     fps = facts.bench.number("fps")
-    if min_fps is not None and fps is not None and fps < min_fps:
+    if min_fps is not None and fps is not None and fps < min_fps and timed_what_ships(facts):
         lines.append(f"The exported file is **too slow**: {fps:.1f} images a second, the recipe asks for {min_fps:g}.")
     return lines + [f"{found.message}." for found in mismatches(facts)]
 
@@ -111,7 +111,7 @@ def _in_short(facts: RunFacts, others: list[Peer]) -> list[str]:
             f"{share_text(sums.escapes, sums.instances)}"
         )
     p50, fps = facts.bench.number("latency_ms", "end_to_end", "p50"), facts.bench.number("fps")
-    if p50 is not None and fps is not None:
+    if p50 is not None and fps is not None and timed_what_ships(facts):
         backend = escape(facts.bench.text("backend") or "the measured backend")
         lines.append(
             f"**Speed** of the exported file: {p50:.2f} ms at p50 end to end, {fps:.1f} images a second ({backend})"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from recipebox.report.accuracy_pictures import STAGE_NAMES
 from recipebox.report.compare import NOT_MEASURED, SCORES, count_text, score_cells
 from recipebox.report.markdown import bullets, code, escape, picture, table
 from recipebox.report.results import absent, again
-from recipebox.report.source import Document, RunFacts
+from recipebox.report.source import Document, RunFacts, file_sha256
+from recipebox.report.variants import variants_section
 
 _SINCE_SCHEMA_2 = ("copy_in", "copy_out")
 """Stages that an older bench.json does not have."""
@@ -23,13 +22,25 @@ def shipped_section(facts: RunFacts, pictures: dict[str, bytes]) -> str:
         lines.append(absent(facts, "export"))
     else:
         lines += [_export_text(facts), ""]
+    lines += [_timing_text(facts, pictures), "", variants_section(facts)]
+    return "\n".join(lines).rstrip()
+
+
+def timed_what_ships(facts: RunFacts) -> bool:
+    """Whether the timing is of the exported file; only then do accuracy and latency stand side by side."""
+    exported = facts.export.text("sha256")
+    return exported is not None and facts.bench.text("sha256") == exported
+
+
+def _timing_text(facts: RunFacts, pictures: dict[str, bytes]) -> str:
     if "bench" in facts.absent:
-        return "\n".join([*lines, "", "Latency: " + absent(facts, "bench")])
-    exported, timed = facts.export.text("sha256"), facts.bench.text("sha256")
-    if exported is None or timed != exported:
+        return "Latency: " + absent(facts, "bench")
+    if not timed_what_ships(facts):
+        timed = facts.bench.text("sha256")
         name = code(timed[:12]) if timed else "not recorded"
-        lines += [f"The file timed below (SHA-256 {name}) **is not** the exported one; {again(facts, 'bench')}.", ""]
-    lines.append(_bench_text(facts))
+        what = f"The file timed (SHA-256 {name}) **is not** the exported one"
+        return f"Latency: not shown. {what}; {again(facts, 'bench')}."
+    lines = [_bench_text(facts)]
     if "latency.png" in pictures:
         lines += ["", picture("latency.png", "Latency of each stage", "Median of each stage with its slow tail.")]
     return "\n".join(lines)
@@ -169,14 +180,6 @@ def mismatches(facts: RunFacts) -> list[Mismatch]:
     exported, timed = facts.export.text("sha256"), facts.bench.text("sha256")
     if exported and timed and exported != timed:
         found.append(Mismatch(f"accuracy and latency are of two different files; {again(facts, 'bench')}"))
-    if exported and facts.run.onnx.is_file() and _sha256(facts.run.onnx) not in (exported, None):
+    if exported and facts.run.onnx.is_file() and file_sha256(facts.run.onnx) not in (exported, None):
         found.append(Mismatch(f"weights/best.onnx is not the file that was measured; {again(facts, 'export')}"))
     return found
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -83,7 +84,8 @@ class RunFacts:
     """Everything the report knows about a run.
 
     A stage that has no usable result is an empty Document, and `absent[stage]` says why and which command makes it.
-    `problems` are the things wrong with files that are there.
+    `problems` are the things wrong with files that are there. `exports` and `benches` hold one document for each file
+    that was exported or timed, the one that ships first.
     """
 
     run: RunDir
@@ -94,6 +96,8 @@ class RunFacts:
     epochs: tuple[Document, ...]
     steps: tuple[Document, ...]
     problems: tuple[str, ...]
+    exports: tuple[Document, ...] = ()
+    benches: tuple[Document, ...] = ()
 
     @property
     def recipe(self) -> str:
@@ -149,7 +153,37 @@ def read_run(run: RunDir, *, telemetry: bool = True) -> RunFacts:
     lock = _read_lock(run, problems)
     epochs = _read_lines(run.epochs, problems) if telemetry else ()
     steps = _read_lines(run.steps, problems) if telemetry else ()
-    return RunFacts(run, plan, lock, stages, absent, epochs, steps, tuple(problems))
+    exports, benches = (
+        tuple(document for document in (stages[stage], *_read_others(run, stage, problems)) if document)
+        for stage in ("export", "bench")
+    )
+    return RunFacts(run, plan, lock, stages, absent, epochs, steps, tuple(problems), exports, benches)
+
+
+def _read_others(run: RunDir, stage: Literal["export", "bench"], problems: list[str]) -> list[Document]:
+    """What a stage wrote about other files than the one that ships: export-int8.json, bench-tensorrt.json."""
+    found = []
+    for path in sorted(run.root.glob(f"{stage}-*.json")):
+        try:
+            document = Document(read_object(path, f"`recipebox {stage} {run_name(run)}` writes it anew", finite=False))
+        except RunError as error:
+            problems.append(_from(run, error))
+            continue
+        problems.extend(_not_finite(document.content, path.name))
+        if document.count("schema") in _SCHEMAS[stage]:
+            found.append(document)
+        else:
+            problems.append(f"{path.name} is of another version of recipebox and was left out")
+    return found
+
+
+def file_sha256(path: Path) -> str | None:
+    """A file's hash; None where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def started_at(run: RunDir) -> datetime | None:

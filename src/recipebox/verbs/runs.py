@@ -13,6 +13,7 @@ app = typer.Typer(**SETTINGS)
 bench_app = typer.Typer(**SETTINGS, cls=DefaultVerb, help="`bench RUN` measures speed; `bench compare A B` two files.")
 app.add_typer(bench_app, name="bench")
 
+Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|int8", help="Default: the recipe's.")]
 Backend = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="pytorch-cpu, onnxruntime-cuda, tensorrt ...; default: as file and machine are."),
@@ -42,7 +43,7 @@ def evaluate(
 def export(
     run: Run,
     format: Annotated[str, typer.Option(metavar="onnx|engine", help="engine: TensorRT, on its GPU.")] = "onnx",
-    precision: Annotated[str | None, typer.Option(metavar="fp32|fp16|int8", help="Default: the recipe's.")] = None,
+    precision: Precision = None,
     batch: Annotated[
         str | None, typer.Option(metavar="N|dynamic", help="Images at once; default: the recipe's.")
     ] = None,
@@ -61,11 +62,13 @@ def export(
 
 @bench_app.command("run")
 @verb
-def bench(run: Run, backend: Backend = None, threads: Threads = None, as_json: Json = False) -> Answer:
+def bench(
+    run: Run, precision: Precision = None, backend: Backend = None, threads: Threads = None, as_json: Json = False
+) -> Answer:
     """Measure the speed of a run's exported file on this machine again; exit code 3 below bench.min_fps."""
     from recipebox.bench_job import bench_job
 
-    return Answer(*bench_job(run, backend=backend, threads=threads))
+    return Answer(*bench_job(run, backend=backend, threads=threads, precision=precision))
 
 
 @bench_app.command("compare")
@@ -90,7 +93,7 @@ def bench_compare(
 @verb
 def bundle(
     run: Run,
-    precision: Annotated[str | None, typer.Option(metavar="fp32|fp16|int8", help="Default: the recipe's.")] = None,
+    precision: Precision = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A new folder; default: in the run.")] = None,
     as_json: Json = False,
 ) -> Answer:

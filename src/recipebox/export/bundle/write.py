@@ -17,8 +17,8 @@ from recipebox.export.variant import Place, Variant, place
 from recipebox.recipe.schema import Export
 from recipebox.run_dir import RunDir, read_object, write_json, write_text
 
-NEEDS = "numpy>=1.17\nPillow>=8.0\nonnxruntime>=1.15\n"
-"""What detect.py needs, as pip reads it; onnxruntime 1.15 is the first that reads the INT8 files."""
+NEEDS = "numpy>=1.17\nPillow>=8.0\nonnxruntime>=1.16\n"
+"""What detect.py needs, as pip reads it. Tried: onnxruntime 1.14 is the first for FP32 and FP16, 1.16 for INT8."""
 
 READ_ME = """A detector that runs by itself. It finds: {names}.
 

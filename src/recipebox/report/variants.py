@@ -1,0 +1,103 @@
+"""The table of all files that were exported from a run: what each one weighs, finds, lost, and how long it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipebox.report.compare import NOT_MEASURED, map_text
+from recipebox.report.markdown import code, escape, table
+from recipebox.report.source import Document, RunFacts, file_sha256
+
+HEADER = ["file", "SHA-256", "kind", "MiB", "mAP50", "mAP50-95", "from best.pt", "gate", "p50 ms, end to end", "fps"]
+
+
+def variants_section(facts: RunFacts) -> str:
+    """best.pt and every file made from it, each with its own numbers; empty where there is only the one that ships."""
+    if len(facts.exports) < 2 and not any(_other(facts, timed) for timed in facts.benches):
+        return ""
+    rows = [_weights_row(facts), *(_row(facts, export) for export in facts.exports)]
+    explain = (
+        "One row, one file: its size, its accuracy on the test split, what its own gate says, and its speed where that "
+        "very file (by its SHA-256) was timed; "
+        f"{code(f'recipebox bench {facts.folder} --precision int8')} times another one. Timings were not taken in "
+        "turn, so small differences between them mean nothing: "
+        f"{code('recipebox bench compare A B')} says which of two is faster."
+    )
+    return "\n".join(["### Every exported file", "", table(HEADER, rows), "", explain])
+
+
+def _other(facts: RunFacts, timed: Document) -> bool:
+    """Whether a timing is of another file than the one that ships."""
+    return timed.text("sha256") != facts.export.text("sha256")
+
+
+def _weights_row(facts: RunFacts) -> list[str]:
+    sha256 = facts.evaluate.text("weights_sha256")
+    test = facts.evaluate.part("test")
+    scores = [map_text(test.number("mAP50")), map_text(test.number("mAP50-95")), "", ""]
+    return ["best.pt", _short(sha256), "PyTorch fp32", _size(facts.run.best), *scores, *_speed(facts, sha256)]
+
+
+def _row(facts: RunFacts, export: Document) -> list[str]:
+    sha256 = export.text("sha256")
+    name = Path(export.text("file") or "").name
+    test, size = export.part("test"), export.count("bytes")
+    before = facts.evaluate.number("test", "mAP50-95") if _same_weights(facts, export) else None
+    after = test.number("mAP50-95")
+    return [
+        escape(name or "not recorded", 60),
+        _short(sha256),
+        _kind(export),
+        NOT_MEASURED if size is None else f"{size / 2**20:.1f}",
+        map_text(test.number("mAP50")),
+        map_text(after),
+        "" if before is None or after is None else f"{after - before:+.4f}",
+        _gate(facts, export, name),
+        *_speed(facts, sha256),
+    ]
+
+
+def _kind(export: Document) -> str:
+    """FP16 ONNX, batch 8, NMS inside: what the file was asked to be."""
+    batch = export.text("batch") or export.count("batch")
+    words = [f"{'TensorRT' if export.text('format') == 'engine' else 'ONNX'} {export.text('precision') or '?'}"]
+    words += [f"batch {batch}"] if batch not in (None, 1) else []
+    words += ["NMS inside"] if export.flag("nms") else []
+    words += [f"{len(export.texts('keep'))} kept in fp16"] if export.texts("keep") else []
+    return escape(", ".join(words), 80)
+
+
+def _gate(facts: RunFacts, export: Document, name: str) -> str:
+    if not _same_weights(facts, export):
+        return "made from other weights"
+    passed = export.flag("passed")
+    verdict = NOT_MEASURED if passed is None else "passed" if passed else "**FAILED**"
+    found = file_sha256(facts.run.best.parent / name) if name else None
+    if found is None:
+        return f"{verdict}; the file is gone"
+    return verdict if found == export.text("sha256") else f"{verdict}, but the file **was changed since**"
+
+
+def _same_weights(facts: RunFacts, export: Document) -> bool:
+    made_from = export.text("weights_sha256")
+    return made_from is not None and made_from == facts.evaluate.text("weights_sha256")
+
+
+def _speed(facts: RunFacts, sha256: str | None) -> list[str]:
+    """p50 and fps of the timings that were taken with exactly this file; several backends may have run it."""
+    timed = [one for one in facts.benches if sha256 is not None and one.text("sha256") == sha256]
+    p50s = [(one, one.number("latency_ms", "end_to_end", "p50")) for one in timed]
+    shown = [f"{p50:.2f} ({escape(one.text('backend') or '?', 40)})" for one, p50 in p50s if p50 is not None]
+    rates = [f"{fps:.1f}" for fps in (one.number("fps") for one in timed) if fps is not None]
+    return ["; ".join(shown) or NOT_MEASURED, "; ".join(rates) or NOT_MEASURED]
+
+
+def _short(sha256: str | None) -> str:
+    return code(sha256[:12]) if sha256 else "not recorded"
+
+
+def _size(path: Path) -> str:
+    try:
+        return f"{path.stat().st_size / 2**20:.1f}"
+    except OSError:
+        return "gone"
