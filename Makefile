@@ -10,7 +10,7 @@ RECIPEBOX_VENV ?= .venv
 # of DATASET is a set that is known already, nothing that init could look at.
 NAME_ := $(if $(filter command,$(firstword $(origin NAME))),given)
 DATASET_ := $(if $(filter file,$(origin DATASET)),,given)
-VARIABLES := RECIPE RUN A B IMAGES OUT PROFILE DEVICE PRECISION DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN A B ROUNDS IMAGES OUT PROFILE DEVICE PRECISION DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -24,7 +24,7 @@ CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done
 THE_RUN := "$${RUN:-$$RECIPE}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup init train plan data prove sweep check-data anchors evaluate export-onnx export-trt bundle bench bench-compare report predict recipes runs doctor test test-full lint
+.PHONY: help setup init train plan data prove sweep check-data anchors evaluate export-onnx export-trt bundle bench bench-compare bench-speed report predict recipes runs doctor test test-full lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -79,6 +79,9 @@ bench: $(READY) ## Measure the speed of RUN's exported file here (PRECISION=int8
 
 bench-compare: $(READY) ## Which of A and B (runs or exported files) is faster here, where the intervals allow a verdict
 	@$(BOX) bench compare -- "$$A" "$$B"
+
+bench-speed: $(READY) ## What pre- and post-processing add to RUN's file, beside Ultralytics' predict (ROUNDS=12; wants idle cores)
+	@$(PY) tests/benchmarks/pipeline_speed.py --rounds "$${ROUNDS:-12}" -- $(THE_RUN)
 
 report: $(READY) ## Write RUN's report again
 	@$(BOX) report -- $(THE_RUN)

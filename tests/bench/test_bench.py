@@ -145,3 +145,16 @@ def test_clocks_are_read_where_the_kernel_tells(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(machine, "CPUS", tmp_path)
     state = machine_state(1)
     assert state["clocks_mhz"] == [2201, 1500] and state["governor"] == ["schedutil"]
+
+
+def test_every_key_of_bench_json_is_documented(make: Any, run: RunDir, tiny: Any) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "run-files.md").read_text(encoding="utf-8")
+    section = text.partition("## bench.json")[2].partition("\n## ")[0]
+    document = bench(run, make.tiny_settings(bench={"images": 3, "min_fps": 0.1}), tiny.data, threads=1)
+    document["machine"].pop("versions")  # one key a package
+
+    def keys(value: Any) -> set[str]:
+        inside = value.values() if isinstance(value, dict) else []
+        return set(value if isinstance(value, dict) else ()).union(*map(keys, inside))
+
+    assert {key for key in keys(document) if f'"{key}"' not in section} <= {"gpu", "gpu_after"}

@@ -59,14 +59,15 @@ def test_each_file_has_its_own_numbers(run: RunDir) -> None:
     int8 = add_variant(run, "int8", test=test | {"mAP50-95": before - 0.031}, passed=False, keep=["/a/Conv"], nms=True)
     add_timing(run, "int8", int8, 11.5, 80.25)
     table = rows(run)
-    assert list(table) == ["best.pt", "best.onnx", "best-fp16.onnx", "best-int8.onnx"]
-    assert table["best.onnx"]["p50 ms, end to end"] == "25.50 (onnxruntime-cpu)" and table["best.onnx"]["fps"] == "38.4"
-    assert table["best-fp16.onnx"]["p50 ms, end to end"] == table["best-fp16.onnx"]["fps"] == "not measured"
+    assert list(table) == ["best.pt", "best.onnx", "best-fp16.onnx", "best-int8.onnx (1 kept in fp16)"]
+    assert (table["best.onnx"]["p50 ms"], table["best.onnx"]["fps"]) == ("25.50", "38.4")
+    assert table["best-fp16.onnx"]["p50 ms"] == table["best-fp16.onnx"]["fps"] == "not measured"
     assert table["best-fp16.onnx"]["from best.pt"] == "-0.0002" and table["best-fp16.onnx"]["gate"] == "passed"
-    broken = table["best-int8.onnx"]
+    broken = table["best-int8.onnx (1 kept in fp16)"]
     assert (broken["from best.pt"], broken["gate"], broken["MiB"]) == ("-0.0310", "**FAILED**", "3.1")
-    assert broken["kind"] == "ONNX int8, NMS inside, 1 kept in fp16"
-    assert (broken["p50 ms, end to end"], broken["fps"]) == ("11.50 (onnxruntime-cpu)", "80.2")
+    assert (broken["p50 ms"], broken["fps"]) == ("11.50", "80.2")
+    add_timing(run, "onnxruntime-cuda", int8, 2.5, 400.0)
+    assert rows(run)["best-int8.onnx (1 kept in fp16)"]["p50 ms"] == "11.50 (onnxruntime-cpu); 2.50 (onnxruntime-cpu)"
     assert "### Every exported file" in shipped_section(read_run(run), {})
 
 

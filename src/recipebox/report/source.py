@@ -182,7 +182,7 @@ def file_sha256(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # a null byte in a name that a file of the run gave
         return None
 
 

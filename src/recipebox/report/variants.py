@@ -8,7 +8,7 @@ from recipebox.report.compare import NOT_MEASURED, map_text
 from recipebox.report.markdown import code, escape, table
 from recipebox.report.source import Document, RunFacts, file_sha256
 
-HEADER = ["file", "SHA-256", "kind", "MiB", "mAP50", "mAP50-95", "from best.pt", "gate", "p50 ms, end to end", "fps"]
+HEADER = ["file", "SHA-256", "MiB", "mAP50", "mAP50-95", "from best.pt", "gate", "p50 ms", "fps"]
 
 
 def variants_section(facts: RunFacts) -> str:
@@ -16,12 +16,14 @@ def variants_section(facts: RunFacts) -> str:
     if len(facts.exports) < 2 and not any(_other(facts, timed) for timed in facts.benches):
         return ""
     rows = [_weights_row(facts), *(_row(facts, export) for export in facts.exports)]
+    timed = sorted({one.text("backend") or "a backend that was not recorded" for one in facts.benches})
     explain = (
-        "One row, one file: its size, its accuracy on the test split, what its own gate says, and its speed where that "
-        "very file (by its SHA-256) was timed; "
-        f"{code(f'recipebox bench {facts.folder} --precision int8')} times another one. Timings were not taken in "
-        "turn, so small differences between them mean nothing: "
-        f"{code('recipebox bench compare A B')} says which of two is faster."
+        "One row, one file: its size, its accuracy on the test split, what its own gate says, and its speed end to end "
+        "where that very file (by its SHA-256) was timed"
+        + (f", with {escape(', '.join(timed))}" if timed else "")
+        + f"; {code(f'recipebox bench {facts.folder} --precision int8')} times another one. Timings were not taken in "
+        f"turn, so small differences between them mean nothing: {code('recipebox bench compare A B')} says which of "
+        "two is faster."
     )
     return "\n".join(["### Every exported file", "", table(HEADER, rows), "", explain])
 
@@ -35,7 +37,7 @@ def _weights_row(facts: RunFacts) -> list[str]:
     sha256 = facts.evaluate.text("weights_sha256")
     test = facts.evaluate.part("test")
     scores = [map_text(test.number("mAP50")), map_text(test.number("mAP50-95")), "", ""]
-    return ["best.pt", _short(sha256), "PyTorch fp32", _size(facts.run.best), *scores, *_speed(facts, sha256)]
+    return ["best.pt", _short(sha256), _size(facts.run.best), *scores, *_speed(facts, sha256)]
 
 
 def _row(facts: RunFacts, export: Document) -> list[str]:
@@ -45,26 +47,21 @@ def _row(facts: RunFacts, export: Document) -> list[str]:
     before = facts.evaluate.number("test", "mAP50-95") if _same_weights(facts, export) else None
     after = test.number("mAP50-95")
     return [
-        escape(name or "not recorded", 60),
+        escape(name or "not recorded", 60) + _kept(export),
         _short(sha256),
-        _kind(export),
         NOT_MEASURED if size is None else f"{size / 2**20:.1f}",
         map_text(test.number("mAP50")),
         map_text(after),
-        "" if before is None or after is None else f"{after - before:+.4f}",
+        "" if before is None or after is None else f"{round(after - before, 4) + 0.0:+.4f}",
         _gate(facts, export, name),
         *_speed(facts, sha256),
     ]
 
 
-def _kind(export: Document) -> str:
-    """FP16 ONNX, batch 8, NMS inside: what the file was asked to be."""
-    batch = export.text("batch") or export.count("batch")
-    words = [f"{'TensorRT' if export.text('format') == 'engine' else 'ONNX'} {export.text('precision') or '?'}"]
-    words += [f"batch {batch}"] if batch not in (None, 1) else []
-    words += ["NMS inside"] if export.flag("nms") else []
-    words += [f"{len(export.texts('keep'))} kept in fp16"] if export.texts("keep") else []
-    return escape(", ".join(words), 80)
+def _kept(export: Document) -> str:
+    """What a file's name does not say: precision, batch and NMS stand in it."""
+    kept = export.texts("keep")
+    return f" ({len(kept)} kept in fp16)" if kept else ""
 
 
 def _gate(facts: RunFacts, export: Document, name: str) -> str:
@@ -86,14 +83,17 @@ def _same_weights(facts: RunFacts, export: Document) -> bool:
 def _speed(facts: RunFacts, sha256: str | None) -> list[str]:
     """p50 and fps of the timings that were taken with exactly this file; several backends may have run it."""
     timed = [one for one in facts.benches if sha256 is not None and one.text("sha256") == sha256]
-    p50s = [(one, one.number("latency_ms", "end_to_end", "p50")) for one in timed]
-    shown = [f"{p50:.2f} ({escape(one.text('backend') or '?', 40)})" for one, p50 in p50s if p50 is not None]
+    shown = [
+        f"{p50:.2f}" + (f" ({escape(one.text('backend') or '?', 40)})" if len(timed) > 1 else "")
+        for one in timed
+        if (p50 := one.number("latency_ms", "end_to_end", "p50")) is not None
+    ]
     rates = [f"{fps:.1f}" for fps in (one.number("fps") for one in timed) if fps is not None]
     return ["; ".join(shown) or NOT_MEASURED, "; ".join(rates) or NOT_MEASURED]
 
 
 def _short(sha256: str | None) -> str:
-    return code(sha256[:12]) if sha256 else "not recorded"
+    return code(sha256[:8]) if sha256 else "not recorded"
 
 
 def _size(path: Path) -> str:

@@ -59,6 +59,6 @@ def require_gpu(library: str = "libcuda.so.1") -> Gpu:
 def _without(what: str) -> str:
     return (
         f"{what}, and TensorRT builds and runs an engine only on the GPU that it is for. Export the ONNX file here "
-        "(`recipebox export RUN --precision fp16`), and run `recipebox export RUN --format engine`, or trtexec with "
-        "--stronglyTyped, on the device."
+        "(`recipebox export RUN`, with the same --precision), and run `recipebox export RUN --format engine`, or "
+        "trtexec with --stronglyTyped, on the device."
     )
