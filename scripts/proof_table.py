@@ -29,6 +29,9 @@ OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "techniques.label_smoothing",
         ("techniques.label_smoothing={epsilon: 0, per_class: {open: 0.2}}",),
     ),
+    ("pcb-baseline", "techniques.assigner", ("techniques.assigner={topk: 3}",)),
+    ("pcb-baseline", "techniques.assigner", ("techniques.assigner={beta: 3}",)),
+    ("pcb-baseline", "techniques.anchor_head", ("techniques.anchor_head={count: 2, pos_weight: {obj: 2}}",)),
     ("pcb-baseline", "techniques.class_weights.by", ("techniques.class_weights={by: inverse}",)),
     (
         "pcb-baseline",

@@ -86,7 +86,7 @@ def drawn(kind: str) -> Array:
         from recipebox.data.datasets import prepare
 
         return box_sizes(prepare("deeppcb"), 640).pixels
-    if kind == "wide":  # four octaves, of any shape
+    if kind == "wide":  # seven octaves, of any shape
         return np.asarray(np.exp2(rng.uniform(2, 9, (5000, 1)) + rng.normal(0, 0.8, (5000, 2))).clip(2, 640))
     if kind == "clusters":
         centres = np.array([(8, 8), (12, 40), (60, 20), (64, 64), (200, 90), (300, 400)])

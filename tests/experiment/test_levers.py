@@ -70,6 +70,9 @@ def settings(document: dict[str, Any]) -> Settings:
 
 
 PULLED = {
+    "techniques.p2": True,
+    "techniques.anchor_head": {"count": 2},
+    "techniques.assigner": {"topk": 5},
     "techniques.label_smoothing": {"epsilon": 0.1},
     "techniques.ema": {"decay": 0.999, "tau": 10.0},
     "techniques.swa": {"last": 5},
@@ -182,6 +185,7 @@ def test_one_of_several_teachers_is_left() -> None:
     ("key", "value", "train", "says"),
     [
         ("techniques.label_smoothing", {"epsilon": 0.0}, {}, "epsilon is 0"),
+        ("techniques.assigner", {"topk": 10}, {}, "Ultralytics' own"),
         ("techniques.ema", {"decay": 0.9999, "tau": 2000.0}, {}, "Ultralytics' own"),
         ("techniques.ema", {"every": 1000}, {"epochs": 2}, None),
         ("techniques.progressive", {"stages": [{"imgsz": 64, "until_epoch": 5}]}, {}, "deployed size"),

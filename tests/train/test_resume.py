@@ -12,8 +12,10 @@ import torch
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import RunError
 from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
+from recipebox.recipe.head_sections import AnchorHead
 from recipebox.recipe.technique_sections import Distillation, Ema, Swa
 from recipebox.run_dir import RunDir
+from recipebox.techniques.anchor_head.technique import AnchorHeadTechnique
 from recipebox.techniques.base import Technique
 from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.distillation.teacher import Teacher
@@ -63,7 +65,12 @@ def swa() -> list[Technique]:
     return [EmaTechnique(Ema(decay=0.99, tau=5)), SwaTechnique(Swa(last=2, bn_images=6), epochs=4, lr0=0.002)]
 
 
+def anchors_and_ema() -> list[Technique]:
+    return [AnchorHeadTechnique(AnchorHead(), 64, 0), EmaTechnique(Ema(decay=0.99, tau=5))]
+
+
 CASES = {
+    "yolov8n, a head with anchors": ("yolov8n.yaml", anchors_and_ema, 2),
     "yolov8n": ("yolov8n.yaml", no_technique, 3),
     "yolov8n distilled": ("yolov8n.yaml", distillation_and_ema, 3),
     "yolov8n, class levers and sampling": ("yolov8n.yaml", class_levers_and_sampling, 2),

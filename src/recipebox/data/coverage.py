@@ -9,6 +9,7 @@ import numpy as np
 
 from recipebox.data.box_sizes import Array, Sizes
 from recipebox.recipe.distillation_conflicts import dfl_free
+from recipebox.recipe.head_conflicts import strides, takes_p2
 from recipebox.recipe.schema import Settings
 
 CELLS = 2
@@ -36,7 +37,8 @@ class Levels:
 
 def levels_of(settings: Settings) -> Levels:
     """The levels of the network that a recipe asks for."""
-    return Levels(reg_max=1 if dfl_free(settings) else Levels.reg_max)
+    without_bins = dfl_free(settings) or settings.techniques.anchor_head is not None
+    return Levels(strides(settings), 1 if without_bins else Levels.reg_max)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def suggestions(sizes: Sizes, found: Coverage, *, takes_p2: bool, topk: int = ST
 
     Args:
         takes_p2: whether the network can have a level of stride 4, and has none.
-        topk: what the recipe's assigner chooses for an object.
+        topk: what the recipe's assigner chooses for an object; 0 where it has none.
     """
     made: list[Suggestion] = []
     finest, coarsest = found.head.strides[0], found.head.strides[-1]
@@ -157,7 +159,12 @@ def _up(side: float) -> int:
 
 def advice(settings: Settings | None, sizes: Sizes, found: Coverage) -> list[Suggestion]:
     """`suggestions` for a recipe's settings, or for a data set alone."""
-    return suggestions(sizes, found, takes_p2=False)
+    if settings is None:
+        return suggestions(sizes, found, takes_p2=True)
+    techniques = settings.techniques
+    has_anchors = techniques.anchor_head is not None
+    topk = 0 if has_anchors else techniques.assigner.topk if techniques.assigner is not None else STOCK_TOPK
+    return suggestions(sizes, found, takes_p2=takes_p2(settings) and not techniques.p2, topk=topk)
 
 
 def coverage_lines(found: Coverage) -> list[str]:

@@ -24,6 +24,8 @@ class Difference:
         cosine: between the two first gradients; None where there is none.
         rates: largest relative difference of a learning rate.
         weights, average: distance at the end over the longer of the two ways that the weights went.
+
+    Of two networks that are built otherwise, gradients, weights and averages differ wholly: 1.
     """
 
     images: float = 0.0
@@ -55,19 +57,22 @@ class Difference:
 
 def compare(a: Trace, b: Trace) -> Difference:
     """The difference of `a` from `b`."""
+    if a.weights is not None and b.weights is not None and a.weights.shape != b.weights.shape:
+        return Difference(_images(a, b), _losses(a, b), 1.0, None, _rate_difference(a, b), 1.0, 1.0)
     way = max(a.moved, b.moved) if a.weights is not None and b.weights is not None else 0.0
     return Difference(
         images=_images(a, b),
         losses=_losses(a, b),
         gradient=relative(a.gradient, b.gradient),
         cosine=_cosine(a.gradient, b.gradient),
-        rates=max(
-            (apart(x, y) for x, y in _rates(a, b)),
-            default=0.0,
-        ),
+        rates=_rate_difference(a, b),
         weights=_distance(a.weights, b.weights) / way if way else 0.0,
         average=_distance(a.average, b.average) / way if way else 0.0,
     )
+
+
+def _rate_difference(a: Trace, b: Trace) -> float:
+    return max((apart(x, y) for x, y in _rates(a, b)), default=0.0)
 
 
 def _images(a: Trace, b: Trace) -> float:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 
+from recipebox.experiment.head_levers import HEAD_LEVERS
 from recipebox.experiment.image_levers import IMAGE_LEVERS
 from recipebox.experiment.lever import Course, Entry, Lever
 from recipebox.experiment.technique_levers import TECHNIQUE_LEVERS
 from recipebox.experiment.training_levers import TRAINING_LEVERS
 from recipebox.recipe.schema import Settings
 
-LEVERS: dict[str, Entry] = {**TECHNIQUE_LEVERS, **TRAINING_LEVERS, **IMAGE_LEVERS}
+LEVERS: dict[str, Entry] = {**HEAD_LEVERS, **TECHNIQUE_LEVERS, **TRAINING_LEVERS, **IMAGE_LEVERS}
 
 NOT_LEVERS = {
     "train.epochs": "the budget; there is no value without it",

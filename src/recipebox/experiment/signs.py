@@ -69,6 +69,34 @@ def _class_gradients_differ(on: Trace, off: Trace, noise: Difference) -> bool:
     return relative(on.class_gradient, off.class_gradient) > MARGIN * noise.gradient
 
 
+def assignment_changes() -> Sign:
+    """On the first batch that differs, and so is met by the same weights, the class loss is another: it counts cells.
+
+    The telemetry says how many cells were chosen for an object, in every batch.
+    """
+
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        if not all("assigner/positives" in numbers for numbers in on.numbers):
+            return "nothing was chosen by it: its criterion does not act"
+        changes = [_terms_changed(*pair, noise) for pair in zip(on.losses, off.losses, strict=False)]
+        if "cls_loss" in next(filter(None, changes), []):
+            return None
+        return "`cls_loss` of the first batch that differs is the same with and without it: the same cells are chosen"
+
+    return sign
+
+
+def number_is_added(key: str) -> Sign:
+    """The telemetry of some batch has a number above 0 that it has not without the lever."""
+
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        if not any(numbers.get(key, 0.0) > 0 for numbers in on.numbers):
+            return f"`{key}` is 0 in every batch: no object of these images is learned there"
+        return f"`{key}` is there without it, too" if any(key in numbers for numbers in off.numbers) else None
+
+    return sign
+
+
 def lesson_changes() -> Sign:
     """On the first batch the distillation losses, whose names begin with `kd_`, are others, and the rest are not."""
 

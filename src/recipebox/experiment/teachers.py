@@ -58,7 +58,10 @@ def untrained(teacher: Plan, supplies: Supplies, folder: Path) -> RunDir:
     """
     settings = teacher.settings
     train = settings.train.model_copy(update={"seed": settings.train.seed + 1})
-    bare = replace(teacher, settings=settings.model_copy(update={"techniques": Techniques(), "train": train}))
+    bare = replace(
+        teacher,
+        settings=settings.model_copy(update={"techniques": Techniques(p2=settings.techniques.p2), "train": train}),
+    )
     run = RunDir.create(teacher.name, folder)
     trainer = make_trainer(
         bare,

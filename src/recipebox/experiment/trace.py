@@ -73,7 +73,7 @@ class Trace:
         numbers: what was put into the telemetry at each batch.
         rates: the learning rates of the parameter groups at each batch.
         gradient: of the first optimizer step, before clipping, (parameters,).
-        class_gradient: that of the biases of the class outputs, (levels, nc).
+        class_gradient: that of the biases of the class outputs, (levels, nc); a head with anchors has a row for each.
         gradient_norms: at each optimizer step, before clipping.
         step_norms: of the gradients that the optimizer was given.
         started, weights, average: the student's floating values (weights and batch norm statistics) before, after, and
@@ -217,8 +217,9 @@ class WatchedTrainer(RecipeTrainer):
             scale = float(self.scaler.get_scale())
             own = [(n, p.grad.float().cpu() / scale) for n, p in self.network.named_parameters() if p.grad is not None]
             self._trace.gradient = torch.cat([grad.flatten() for name, grad in own if ADDED not in name])
-            biases = [grad for name, grad in own if _CLASS_BIAS.search(name)]
-            self._trace.class_gradient = torch.stack(biases) if biases else None
+            classes = int(self.network.model[-1].nc)
+            biases = [grad.view(-1, classes) for name, grad in own if _CLASS_BIAS.search(name)]
+            self._trace.class_gradient = torch.cat(biases) if biases else None
         super().optimizer_step()
 
     def _note_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:

@@ -91,7 +91,8 @@ def _traced(detector: TorchDetector, variant: Variant) -> bytes:
         with torch.no_grad(), warnings.catch_warnings():
             # The tracer warns about every Python number it makes constant; with a fixed image size all of them are.
             warnings.simplefilter("ignore")
-            anchors = sum((detector.imgsz // int(stride)) ** 2 for stride in head.stride)
+            cells = sum((detector.imgsz // int(stride)) ** 2 for stride in head.stride)
+            anchors = cells * getattr(head, "na", 1)  # answers of a cell: one for each of its anchors, where it has any
             head.max_det = min(MAX_DETECTIONS, anchors)
             model(image)
             buffer: Any = io.BytesIO()

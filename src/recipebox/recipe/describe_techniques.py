@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
+from recipebox.recipe.head_sections import AnchorHead
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import Distillation, Ema
 
@@ -12,6 +13,13 @@ from recipebox.recipe.technique_sections import Distillation, Ema
 def describe_techniques(settings: Settings) -> Iterator[str]:
     """The levers in force, a few words each."""
     techniques = settings.techniques
+    if techniques.p2:
+        yield "P2: a level of stride 4"
+    if techniques.anchor_head is not None:
+        yield f"a head with anchors, {', '.join(_anchor_head(techniques.anchor_head))}"
+    if techniques.assigner is not None:
+        chosen = techniques.assigner
+        yield f"assigner topk {chosen.topk} alpha {chosen.alpha:g} beta {chosen.beta:g}"
     if settings.augment.border != "grey":
         yield f"{settings.augment.border} border"
     if techniques.progressive is not None:
@@ -41,6 +49,14 @@ def describe_techniques(settings: Settings) -> Iterator[str]:
         begins = settings.train.epochs - techniques.swa.last + 1
         rate = "where the schedule then stands" if techniques.swa.lr is None else f"at {techniques.swa.lr:g}"
         yield f"SWA: mean of the ends of epochs {begins} to {settings.train.epochs}, learning rate held {rate}"
+
+
+def _anchor_head(head: AnchorHead) -> Iterator[str]:
+    rows = head.sizes()
+    yield f"{head.count} a level fitted to the boxes" if rows is None else f"{len(rows[0])} a level as named"
+    yield f"gains box {head.box:g} obj {head.obj:g} cls {head.cls:g}"
+    if (head.pos_weight.obj, head.pos_weight.cls) != (1, 1):
+        yield f"positives x {head.pos_weight.obj:g} (objectness), x {head.pos_weight.cls:g} (class)"
 
 
 def _smoothing(smoothing: LabelSmoothing) -> Iterator[str]:

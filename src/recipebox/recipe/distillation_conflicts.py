@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from recipebox.recipe.head_conflicts import teacher_head_conflicts
 from recipebox.recipe.lock import deciding_settings
 from recipebox.recipe.plan_record import Plan
 from recipebox.recipe.schema import Settings
@@ -59,6 +60,7 @@ def teacher_conflicts(
     where = f"{document.origin(('techniques', 'distillation', 'teachers'))}: "
     if distillation is not None and distillation.box is not None and dfl_free(teacher):
         yield f"{document.origin(('techniques', 'distillation', 'box'))}: {_no_distribution('the teacher', teacher)}"
+    yield from teacher_head_conflicts(student, teacher, teacher_name, where)
     if student.train.imgsz != teacher.train.imgsz:
         yield (
             f"{where}the teacher {teacher_name} is trained at {teacher.train.imgsz} px and the student at "

@@ -14,14 +14,16 @@ GFLOPS_AT_640 = {
     "yolo11": {"n": 6.5, "s": 21.5, "m": 68.0, "l": 86.9, "x": 194.9},
     "yolo26": {"n": 5.4, "s": 20.7, "m": 68.2, "l": 86.4, "x": 193.9},
     "yolov8-mobilenetv3": {"": 6.6},
+    "yolov8-p2": {"n": 16.9, "s": 37.6, "m": 92.0, "l": 189.6, "x": 292.0},
 }
-"""GFLOPs of a forward pass at 640 px, from Ultralytics' model tables; that of our own network as its tools count."""
+"""GFLOPs of a forward pass at 640 px, from Ultralytics' model tables; those of our own networks as its tools count."""
 
 MILLION_PARAMETERS = {
     "yolov8": {"n": 3.2, "s": 11.2, "m": 25.9, "l": 43.7, "x": 68.2},
     "yolo11": {"n": 2.6, "s": 9.4, "m": 20.1, "l": 25.3, "x": 56.9},
     "yolo26": {"n": 2.4, "s": 9.5, "m": 20.4, "l": 24.8, "x": 55.7},
     "yolov8-mobilenetv3": {"": 2.8},
+    "yolov8-p2": {"n": 3.3, "s": 10.7, "m": 24.5, "l": 41.6, "x": 64.6},
 }
 """From the same tables."""
 
@@ -149,7 +151,7 @@ def train_seconds(
 
     Teachers cost their forward pass here; their own training is their own plan's. None for an unknown architecture.
     """
-    student = _size(GFLOPS_AT_640, settings.model.architecture)
+    student = _size(GFLOPS_AT_640, _network(settings))
     if student is None:
         return None
     scale = settings.train.imgsz**2 / _MEASURED_PIXELS * _MEASURED_CORES / max(1, min(cores, _CORES_THAT_HELP))
@@ -157,7 +159,7 @@ def train_seconds(
     images = trained + VALIDATION_SHARE * images_forward(settings, train_images, val_images)
     seconds = (_SECONDS_FIXED + _SECONDS_A_GFLOP * student) * images / _MEASURED_IMAGES
     for teacher in teachers:
-        size = _size(GFLOPS_AT_640, teacher.model.architecture) or 0.0
+        size = _size(GFLOPS_AT_640, _network(teacher)) or 0.0
         seconds += _TEACHER_SECONDS_A_GFLOP * size * trained / 700
     return seconds * scale * settings.train.epochs
 
@@ -183,7 +185,7 @@ def pixel_share(settings: Settings) -> float:
 
 def run_bytes(settings: Settings) -> int:
     """Disk that a run folder takes: state.pt (and its successor while it is written), two .pt, the ONNX, pictures."""
-    parameters = (_size(MILLION_PARAMETERS, settings.model.architecture) or 70.0) * 1e6
+    parameters = (_size(MILLION_PARAMETERS, _network(settings)) or 70.0) * 1e6
     moments = _OPTIMIZER_MOMENTS.get(settings.train.optimizer, 2)
     state = parameters * 4 * (2 + moments)
     return int(_STATE_OVERHEAD * state + 3 * 2 * parameters + 4 * parameters) + _PICTURES
@@ -192,6 +194,12 @@ def run_bytes(settings: Settings) -> int:
 def prepared_bytes(images: int, download_bytes: int | None) -> int:
     """Disk that a prepared data set takes: what was fetched and its unpacked copy, or about 25 kB a drawn board."""
     return 2 * download_bytes if download_bytes else images * _DRAWN_IMAGE
+
+
+def _network(settings: Settings) -> str | None:
+    """The network's name in the tables."""
+    name = settings.model.architecture
+    return f"{name[:-1]}-p2{name[-1]}" if name is not None and settings.techniques.p2 else name
 
 
 def _size(table: dict[str, dict[str, float]], architecture: str | None) -> float | None:

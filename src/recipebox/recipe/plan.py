@@ -277,9 +277,12 @@ def _estimate(
 
 
 def technique_order(settings: Settings) -> tuple[str, ...]:
-    """The techniques in force, in the order they act: images, targets, then added losses, then weights."""
+    """The techniques in force, in the order they act: network, images, targets, then added losses, then weights."""
     techniques = settings.techniques
     present = {
+        "anchor_head": techniques.anchor_head is not None,
+        "p2": techniques.p2,
+        "assigner": techniques.assigner is not None,
         "border": settings.augment.border != "grey",
         "progressive": techniques.progressive is not None,
         "late": techniques.late is not None,

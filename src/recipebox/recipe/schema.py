@@ -121,6 +121,16 @@ class Train(Section):
     )
 
 
+class Anchors(Section):
+    """What is said of the boxes' sizes."""
+
+    analyse: bool = Field(
+        default=False,
+        description="A section of the report: which stride covers which boxes, anchors fitted to them, and what that "
+        "speaks for. `recipebox anchors` shows the same before training.",
+    )
+
+
 class Evaluate(Section):
     """What the test split is asked."""
 
@@ -170,6 +180,7 @@ class Settings(Section):
     train: Train
     augment: Augment = Augment()
     techniques: Techniques = Techniques()
+    anchors: Anchors = Anchors()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     bench: Bench = Bench()

@@ -8,6 +8,7 @@ from recipebox.recipe.averaging_conflicts import average_conflicts, idle_average
 from recipebox.recipe.class_conflicts import idle_class_levers
 from recipebox.recipe.distillation_conflicts import distillation_conflicts, idle_distillation
 from recipebox.recipe.estimate import Estimate
+from recipebox.recipe.head_conflicts import head_conflicts, idle_head
 from recipebox.recipe.pixel_conflicts import idle_pixels, pixel_conflicts
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.stability_conflicts import idle_stability, stability_conflicts
@@ -20,6 +21,7 @@ def technique_conflicts(settings: Settings, document: Document) -> Iterator[str]
     yield from pixel_conflicts(settings, document)
     yield from average_conflicts(settings, document)
     yield from stability_conflicts(settings, document)
+    yield from head_conflicts(settings, document)
 
 
 def idle_techniques(settings: Settings, document: Document, estimate: Estimate) -> Iterator[str]:
@@ -29,3 +31,4 @@ def idle_techniques(settings: Settings, document: Document, estimate: Estimate) 
     yield from idle_pixels(settings)
     yield from idle_stability(settings, estimate)
     yield from idle_distillation(settings, document)
+    yield from idle_head(settings)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
+from recipebox.recipe.head_sections import AnchorHead, Assigner
 from recipebox.recipe.pixel_sections import Late, Progressive
 from recipebox.recipe.section import Count, NonNegative, Positive, Section
 
@@ -123,6 +124,9 @@ class Distillation(Section):
 class Techniques(Section):
     """The levers. An absent technique is stock Ultralytics."""
 
+    p2: bool = Field(default=False, description="One more level, of stride 4, for small objects; YOLOv8 only.")
+    anchor_head: AnchorHead | None = None
+    assigner: Assigner | None = None
     progressive: Progressive | None = None
     late: Late | None = None
     label_smoothing: LabelSmoothing | None = None

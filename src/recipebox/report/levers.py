@@ -1,4 +1,4 @@
-"""What the levers on classes and sampling did, in words."""
+"""What the levers on head, classes and sampling did, in words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from recipebox.report.source import Document
 
 
 def lever_items(epochs: Sequence[Document]) -> Iterator[str]:
-    """Label smoothing, class weights and sampling as they were in force; nothing of a lever that was not."""
+    """Head, label smoothing, class weights and sampling as they were in force; nothing of a lever that was not."""
     first, last = epochs[0], epochs[-1]
+    yield from _head_items(last)
     start, end = (row.number("techniques", "smoothing/epsilon") for row in (first, last))
     if start is not None and end is not None:
         moved = last.number("techniques", "smoothing/moved")
@@ -28,6 +29,22 @@ def lever_items(epochs: Sequence[Document]) -> Iterator[str]:
         drawn = last.number("techniques", "sampling/images")
         images = f", from {drawn:.0%} of the images" if drawn is not None else ""
         yield f"boxes shown in the last epoch, by class: {_listed(shares, '.0%')}{images}"
+
+
+def _head_items(last: Document) -> Iterator[str]:
+    """The last batch of the last epoch, as the criterion saw it."""
+    matched, each = (last.number("techniques", f"anchor_head/{key}") for key in ("matched", "positives"))
+    recall, fitness = (last.number("techniques", f"anchor_head/{key}") for key in ("recall", "fitness"))
+    if recall is not None and fitness is not None:
+        yield f"anchors: recall {recall:.4f} and fitness {fitness:.4f} on the training boxes"
+    if matched is not None and each is not None:
+        yield f"in the last batch anchors matched {matched:.0%} of the objects, {each:.1f} an object"
+    positives = last.number("techniques", "assigner/positives")
+    if positives is not None:
+        yield f"in the last batch the assigner chose {positives:.1f} cells an object"
+    share = last.number("techniques", "p2/share")
+    if share is not None:
+        yield f"in the last batch {share:.0%} of the cells that learn an object were of stride 4"
 
 
 def _with(common: float, own: dict[str, float]) -> str:

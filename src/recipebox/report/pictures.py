@@ -58,6 +58,7 @@ _LOSS_TITLES = {
     "box_loss": "box loss",
     "cls_loss": "class loss",
     "dfl_loss": "distribution loss (DFL)",
+    "obj_loss": "objectness loss",
 }
 _DISTILLATION = {"kd_logits_loss": "class logits", "kd_box_loss": "boxes", "kd_features_loss": "neck maps"}
 

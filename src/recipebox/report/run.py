@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipebox.errors import RecipeboxError, storage_errors
+from recipebox.report.anchors import PICTURE as ANCHOR_PICTURE
+from recipebox.report.anchors import anchors_section
 from recipebox.report.compare import Peer, peers, teacher_peers
 from recipebox.report.headline import headline, warnings_to_heed
 from recipebox.report.html import page
@@ -34,7 +36,17 @@ if TYPE_CHECKING:
     from recipebox.data.detection_set import DetectionSet
     from recipebox.report.boards import Detect
 
-PICTURES = ("losses.png", "validation.png", "schedules.png", "pr.png", "confusion.png", "latency.png", "boards.png")
+PICTURES = (
+    "losses.png",
+    "validation.png",
+    "schedules.png",
+    "pr.png",
+    "confusion.png",
+    "latency.png",
+    "boards.png",
+)
+ON_REQUEST = (ANCHOR_PICTURE,)
+"""Pictures of sections that a recipe asks for."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,8 @@ def report(
     boards, notes = _boards_section(facts, detection_set, detect, pictures)
     if detection_set is not None:
         notes = [*detection_set.notes, *notes]
-    text = _text(facts, others, pictures, boards, [*notes, *problems])
+    sizes = anchors_section(facts, detection_set, pictures)
+    text = _text(facts, others, pictures, [boards, sizes], [*notes, *problems])
     title = one_line(f"{facts.recipe} {run.id}")
     return _write(run, text, page(text, title=title, pictures=pictures), pictures, tuple(warnings_to_heed(facts)))
 
@@ -136,7 +149,9 @@ def _boards_section(
     return title + picture("boards.png", "Detections on test boards", caption), problems
 
 
-def _text(facts: RunFacts, others: list[Peer], pictures: dict[str, bytes], boards: str, notes: Sequence[str]) -> str:
+def _text(
+    facts: RunFacts, others: list[Peer], pictures: dict[str, bytes], seen: Sequence[str], notes: Sequence[str]
+) -> str:
     sections = [
         headline(facts, others),
         result_section(facts, others),
@@ -144,14 +159,14 @@ def _text(facts: RunFacts, others: list[Peer], pictures: dict[str, bytes], board
         shipped_section(facts, pictures),
         training_section(facts, pictures),
         curves_section(facts, pictures),
-        boards,
+        *seen,
         changes_section(facts),
         warnings_section(facts, notes),
         lock_section(facts),
         repeat_section(facts, others),
         proof_section(facts, others),
     ]
-    return "\n\n".join(section.strip() for section in sections) + "\n"
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
 
 
 def _write(run: RunDir, text: str, html: str, pictures: dict[str, bytes], attention: tuple[str, ...]) -> Report:
@@ -164,7 +179,7 @@ def _write(run: RunDir, text: str, html: str, pictures: dict[str, bytes], attent
             file.write(content)
     write_text(run.report_md, text)
     write_text(run.report_html, html)
-    for name in set(PICTURES) - set(pictures):
+    for name in {*PICTURES, *ON_REQUEST} - set(pictures):
         with storage_errors(folder / name):
             (folder / name).unlink(missing_ok=True)
     return Report(run.report_md, run.report_html, tuple(folder / name for name in pictures), attention)

@@ -1,7 +1,9 @@
 """When a technique acts. The loop, as the trainer runs it:
 
     arguments = stock arguments + technique.train_args()          two techniques may not set the same one
-    build model
+    draw network
+    technique.on_network(network, data set)
+    load weights
     technique.on_model(model)
     build loaders; technique.on_views(training views)
     build optimizer; schedule = technique.wrap_schedule(schedule); build EMA
@@ -16,7 +18,7 @@
         technique.on_epoch_end(context)
         validate; save weights and checkpoint
 
-Their order is fixed by the plan (targets, then added losses, then weights), not by the recipe's text.
+Their order is fixed by the plan (network, targets, then added losses, then weights), not by the recipe's text.
 """
 
 from __future__ import annotations
@@ -91,6 +93,9 @@ class Technique:
     def train_args(self) -> dict[str, Any]:
         """Plain Ultralytics arguments."""
         return {}
+
+    def on_network(self, model: Any, detection_set: DetectionSet) -> None:
+        """The network is drawn, on the CPU, and nothing is loaded into it: it may be changed for good."""
 
     def on_model(self, model: Any) -> None:
         """The network exists, on the CPU; optimizer and EMA do not. What is added to it here as `recipebox_<name>` is

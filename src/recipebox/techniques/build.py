@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recipebox.recipe.schema import Settings
+from recipebox.techniques.anchor_head.technique import AnchorHeadTechnique
+from recipebox.techniques.assigner import AssignerTechnique, P2Technique
 from recipebox.techniques.base import Technique
 from recipebox.techniques.border import BorderTechnique
 from recipebox.techniques.class_weights import ClassWeightsTechnique
@@ -29,6 +31,13 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_runs: S
     """
     wanted: dict[str, Technique] = {}
     techniques = settings.techniques
+    if techniques.anchor_head is not None:
+        train = settings.train
+        wanted["anchor_head"] = AnchorHeadTechnique(techniques.anchor_head, train.imgsz, train.seed)
+    if techniques.p2:
+        wanted["p2"] = P2Technique()
+    if techniques.assigner is not None:
+        wanted["assigner"] = AssignerTechnique(techniques.assigner)
     if settings.augment.border != "grey":
         wanted["border"] = BorderTechnique(settings.augment.border)
     if techniques.progressive is not None:

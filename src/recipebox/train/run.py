@@ -157,10 +157,11 @@ def stock_arguments(settings: Settings, device: str, run: RunDir, weights: Path 
         "val": True,
         "save": True,
     }
+    p2 = settings.techniques.p2
     if weights is None:
-        return arguments | {"model": network_file(model.architecture), "pretrained": False}
-    if model.arch is not None:
-        return arguments | {"model": network_file(model.arch), "pretrained": str(weights)}
+        return arguments | {"model": network_file(model.architecture, p2=p2), "pretrained": False}
+    if model.arch is not None or p2:
+        return arguments | {"model": network_file(model.architecture, p2=p2), "pretrained": str(weights)}
     return arguments | {"model": str(weights)}
 
 

@@ -21,6 +21,7 @@ from recipebox.run_dir import RunDir, atomic_writer
 from recipebox.techniques.base import Technique
 from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state
 from recipebox.train.live_weights import LiveWeights
+from recipebox.train.network import network_description
 from recipebox.train.records import epoch_record, progress_info, step_record
 from recipebox.train.telemetry import Telemetry, check_records
 from recipebox.train.weights_file import check_transfer, shippable
@@ -121,8 +122,11 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
             ) from error
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-        model = super().get_model(cfg, weights, verbose)
+        model = super().get_model(network_description(cfg), None, verbose)
+        for technique in self.techniques:
+            technique.on_network(model, self.detection_set)
         if weights is not None:
+            model.load(weights)
             file = self.args.pretrained if isinstance(self.args.pretrained, str) else self.args.model
             check_transfer(model, weights, str(file))
         for technique in self.techniques:

@@ -66,7 +66,13 @@ def check_transfer(model: Any, weights: Any, file: str) -> None:
     Raises:
         WeightsError: not a plain detector, or less than half of the network's values came from it.
     """
-    if type(weights) is not type(model):
+    # A network whose head was changed (techniques/anchor_head) takes the weights of one whose head was not.
+    if not isinstance(model, type(weights)):
+        if getattr(weights, "anchor_loss", None) is not None:
+            raise WeightsError(
+                f"{file}: holds a detector whose head has anchors. Say so in the recipe (`techniques: "
+                "{anchor_head: {}}`), or give model.weights a detector's .pt without."
+            )
         raise WeightsError(
             f"{file}: holds a {type(weights).__name__}, not a detector. Give model.weights a detector's .pt of "
             "Ultralytics, or `scratch`."

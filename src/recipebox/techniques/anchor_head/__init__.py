@@ -1,0 +1,1 @@
+"""A head with anchors and objectness. Card: docs/techniques/anchor_head.md."""
