@@ -62,6 +62,12 @@ def test_latency_has_two_decimals_and_the_files_hash(run: RunDir) -> None:
     assert "38.4 images a second end to end (95 % interval 37.1 to 39.6)" in text
 
 
+def test_a_short_step_is_not_printed_as_nothing(run: RunDir, edit_result: Edit) -> None:
+    edit_result(run, "bench", ("latency_ms", "copy_in"), {"p50": 0.004, "p95": 0.009, "p99": 0.012, "max": 0.12})
+    text = shipped_section(read_run(run), {})
+    assert "| copy in | 0.004 | 0.009 | 0.012 | 0.12 | not measured |" in text
+
+
 def test_a_latency_that_was_not_measured_is_not_a_zero(run: RunDir, edit_result: Edit) -> None:
     edit_result(run, "bench", ("latency_ms", "postprocess"), None)
     text = shipped_section(read_run(run), {})

@@ -154,8 +154,8 @@ def _fps_text(facts: RunFacts) -> str:
 
 
 def ms_text(value: float | None) -> str:
-    """Milliseconds, two decimals."""
-    return NOT_MEASURED if value is None else f"{value:.2f}"
+    """Milliseconds, two decimals; three where two would read as nothing."""
+    return NOT_MEASURED if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 @dataclass(frozen=True)
