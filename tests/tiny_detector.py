@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +58,13 @@ def prepared(images: tuple[Path, ...]) -> NDArray[np.float32]:
     return np.stack([prepare(image, np.zeros((0, 5), np.float32), IMGSZ)[0] for image in images])
 
 
-def save_detector(path: Path, images: tuple[Path, ...], arch: str = "yolov8n") -> str:
-    """Write a checkpoint as training writes them (EMA in half precision); returns its SHA-256."""
+def save_detector(
+    path: Path, images: tuple[Path, ...], arch: str = "yolov8n", spoil: Callable[[Any], None] | None = None
+) -> str:
+    """Write a checkpoint as training writes them (EMA in half precision); returns its SHA-256.
+
+    `spoil` may change the network before it is written.
+    """
     import_ultralytics()
     from ultralytics.nn.tasks import DetectionModel
 
@@ -67,6 +72,8 @@ def save_detector(path: Path, images: tuple[Path, ...], arch: str = "yolov8n") -
     model = DetectionModel(network_file(arch), nc=len(NAMES), verbose=False).eval()
     model.names = dict(enumerate(NAMES))
     _sharpen(model, torch.from_numpy(prepared(images)))
+    if spoil is not None:
+        spoil(model)
     torch.save({"epoch": -1, "model": None, "ema": copy.deepcopy(model).half(), "train_args": {}}, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -110,20 +117,30 @@ def _spread(layer: torch.nn.Conv2d, model: Any, inputs: torch.Tensor) -> None:
 
 
 def set_that_fits(detector: TorchDetector, images: tuple[Path, ...]) -> DetectionSet:
-    """A data set whose true boxes are the detector's three best on each image; the last two images have none."""
+    """A data set whose three splits are the same `split_that_fits`."""
+    split = split_that_fits(detector, images)
+    return DetectionSet("tiny", NAMES, split, split, split, "0" * 64)
+
+
+def split_that_fits(detector: TorchDetector, images: tuple[Path, ...], above: float | None = None) -> Split:
+    """Images whose true boxes are the detector's three best on each, the last two have none.
+
+    With `above` they are all that score more, cut where the image ends, as a label file holds them.
+    """
     boxes = []
     for number, path in enumerate(images):
         inputs, _ = prepare(path, np.zeros((0, 5), np.float32), IMGSZ)
-        best = detections(detector(inputs[None]), conf=0.001)[0][: 3 if number < len(images) - 2 else 0]
+        best = detections(detector(inputs[None]), conf=above or 0.001)[0]
+        best = best if above else best[: 3 if number < len(images) - 2 else 0]
         image = read_image(path)
         place = letterbox(image, IMGSZ)[1]
         height, width = image.shape[:2]
         scales = np.array([place.scale_x * width, place.scale_y * height] * 2)
         corners = (best[:, :4] - np.array([place.left, place.top] * 2)) / scales
+        corners = corners.clip(0, 1) if above else corners
         centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
         boxes.append(np.concatenate([best[:, 5:], centre, size], axis=1).astype(np.float32))
-    split = Split(images, tuple(boxes))
-    return DetectionSet("tiny", NAMES, split, split, split, "0" * 64)
+    return Split(images, tuple(boxes))
 
 
 def tiny_settings(**changes: dict[str, Any]) -> Settings:

@@ -1,4 +1,4 @@
-"""What leaves a run: `recipebox export`, in the variant that was asked for, and `recipebox bundle`."""
+"""What leaves a run: `recipebox export`, in the variant that was asked for, its scan, and `recipebox bundle`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.endings import claimed, signals_interrupt
-from recipebox.errors import BadInput
+from recipebox.errors import BadInput, CheckFailed
 from recipebox.job import refuse_running
 from recipebox.run_dir import RunDir, find_run
 from recipebox.stages import read_plan
@@ -29,18 +29,20 @@ class Wish:
     batch: str | None = None
     nms: bool | None = None
     keep: tuple[str, ...] = ()
+    check: bool = False
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The document of an export, and what people are told."""
+    """The document of an export or a scan, what people are told, and the exit code."""
 
     document: dict[str, Any]
     text: str
+    exit_code: int = 0
 
 
 def export_job(name: str, wish: Wish) -> Exported:
-    """Export a run's best weights and measure the file.
+    """Export a run's best weights and measure the file; with `wish.check` measure the one that is there.
 
     Raises:
         BadInput: no such format, precision or batch.
@@ -50,7 +52,9 @@ def export_job(name: str, wish: Wish) -> Exported:
     run = find_run(name)
     settings = read_plan(run).settings
     _check_format(run, wish.format, settings)
-    from recipebox.export.run import export, export_engine
+    if wish.check and wish.format != "onnx":
+        raise BadInput("--check measures the ONNX file that is there: leave --format engine out.")
+    from recipebox.export.run import check_again, export, export_engine
     from recipebox.export.variant import chosen, place
 
     variant = chosen(settings.export, precision=wish.precision, batch=wish.batch, nms=wish.nms, keep=wish.keep)
@@ -60,9 +64,34 @@ def export_job(name: str, wish: Wish) -> Exported:
 
         require_gpu()  # before data is prepared, let alone TensorRT touched
     with signals_interrupt(), claimed(run):
-        make = export_engine if wish.format == "engine" else export
+        make = export_engine if wish.format == "engine" else check_again if wish.check else export
         document = make(run, settings, Supplies().detection_set(settings), variant=variant)
         return Exported(document, _text(run, document, place(run, variant, settings.export)))
+
+
+def sensitivity_job(name: str, wish: Wish) -> Exported:
+    """Measure which convolutions INT8 hurts and what to keep; exports nothing. Exit code 3 where nothing helps.
+
+    Raises:
+        BadInput: another format or precision was asked for, or no such batch.
+        RunError: no such run, or it is running.
+        RecipeboxError: what `export.sensitivity.sensitivity` raises.
+    """
+    run = find_run(name)
+    settings = read_plan(run).settings
+    if wish.format != "onnx" or wish.precision not in (None, "int8"):
+        asked = f"--format {wish.format}" if wish.format != "onnx" else f"--precision {wish.precision}"
+        raise BadInput(f"--sensitivity measures what INT8 costs in the ONNX file: leave {asked} out.")
+    from recipebox.export.sensitivity import sensitivity
+    from recipebox.export.sensitivity_text import sensitivity_text
+    from recipebox.export.variant import chosen, options
+
+    variant = chosen(settings.export, precision="int8", batch=wish.batch, nms=wish.nms, keep=wish.keep)
+    refuse_running(run)
+    with signals_interrupt(), claimed(run):
+        document = sensitivity(run, settings, Supplies().detection_set(settings), variant=variant)
+    text = sensitivity_text(document, run.root, options(variant, settings.export))
+    return Exported(document, text, 0 if "suggested" in document else CheckFailed.exit_code)
 
 
 def bundle_job(name: str, *, precision: str | None, out: Path | None) -> Exported:

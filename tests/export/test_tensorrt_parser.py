@@ -32,6 +32,7 @@ CASES = [
     ("yolov8n", Variant("fp16", batch=2, nms=True)),
     ("yolov8n", Variant("int8")),
     ("yolov8n", Variant("int8", batch="dynamic", nms=True)),
+    ("yolov8n", Variant("int8", batch=2, keep=("/model.1/conv/Conv", "/model.22/cv3.0/cv3.0.2/Conv"))),
     ("yolo11n", Variant("int8")),
     ("yolo26n", Variant()),
     ("yolo26n", Variant("fp16", batch="dynamic")),

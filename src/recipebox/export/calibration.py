@@ -35,9 +35,11 @@ class CalibrationImages:
     seed: int
     sha256: str
 
-    def inputs(self) -> Iterator[NDArray[np.float32]]:
-        """(1, 3, imgsz, imgsz) each."""
-        return (to_input(canvas)[None] for canvas in self.canvases)
+    def batches(self, count: int) -> Iterator[NDArray[np.float32]]:
+        """(count, 3, imgsz, imgsz) each. Where the last one is not full, it begins again with the first image."""
+        for start in range(0, len(self.canvases), count):
+            places = (number % len(self.canvases) for number in range(start, start + count))
+            yield np.stack([to_input(self.canvases[place]) for place in places])
 
     def to_json(self) -> dict[str, Any]:
         """The `calibration` entry of export.json."""
@@ -79,15 +81,15 @@ def clipping_points(model: onnx.ModelProto, tensors: Sequence[str], images: Cali
         WeightsError: an activation is not finite.
     """
     watched = _Watched(model, tensors)
-    passes = 2 * len(images.canvases)
+    passes = 2 * -(-len(images.canvases) // watched.batch)
     peaks = dict.fromkeys(tensors, 0.0)
     counts = {name: np.zeros(BINS, np.int64) for name in tensors}
     with Progress("calibrating", passes) as bar:
-        for image in images.inputs():
+        for image in images.batches(watched.batch):
             for name, values in watched(image):
                 peaks[name] = max(peaks[name], _peak(name, values))
             bar.update()
-        for image in images.inputs():
+        for image in images.batches(watched.batch):
             for name, values in watched(image):
                 if peaks[name] > 0:
                     counts[name] += _histogram(values, peaks[name])
@@ -132,6 +134,7 @@ class _Watched:
         made = onnx.ModelProto()
         made.CopyFrom(model)
         self.input = str(made.graph.input[0].name)
+        self.batch = made.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
         self.inner = [name for name in tensors if name != self.input]
         self.with_input = self.input in tensors
         del made.graph.output[:]

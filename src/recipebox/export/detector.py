@@ -34,7 +34,7 @@ class OnnxDetector:
             raise WeightsError(f"{path}: {error.strerror or 'cannot be read'}. Export the run again.") from None
         self.path = path
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self._session = _session(path, content, threads)
+        self._session = open_session(path, content, threads)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.names: tuple[str, ...] = _names(path, metadata)
         self.imgsz: int = _imgsz(path, self._session)
@@ -90,7 +90,12 @@ class OnnxDetector:
             )
 
 
-def _session(path: Path, content: bytes, threads: int | None) -> onnxruntime.InferenceSession:
+def open_session(path: Path, content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A graph, ready to run on the CPU; `path` is what an error names.
+
+    Raises:
+        WeightsError: ONNX Runtime cannot run it.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

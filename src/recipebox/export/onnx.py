@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from recipebox.export.calibration import CalibrationImages
 from recipebox.export.graph import decode_nodes, folded
 from recipebox.export.half import halved
 from recipebox.export.nms import with_nms
-from recipebox.export.quantize import quantized
+from recipebox.export.quantize import activation_clips, check_keep, quantized
 from recipebox.export.variant import Variant
 from recipebox.run_dir import atomic_writer
 
@@ -53,29 +55,68 @@ def export_onnx(
         BadInput: NMS is asked for where the network needs none; see `quantized` for the rest.
         StorageError: disk full, no permission.
     """
-    detector = TorchDetector(weights, sha256=sha256, imgsz=imgsz, device="cpu")
-    end2end = bool(getattr(detector.model, "end2end", False))
-    if variant.nms and end2end:
-        raise BadInput("this network needs no NMS: its file gives final boxes. Leave --nms (export.nms) out.")
-    content = _traced(detector, variant)
-    if variant != Variant(batch=variant.batch):
-        content = in_precision(content, variant, calibration).SerializeToString()
-    content = _with_metadata(content, detector, variant, end2end)
+    network = Network(weights, imgsz, sha256=sha256, variant=variant)
+    clips = None
+    if variant.precision == "int8":
+        if calibration is None:
+            raise ValueError("INT8 without calibration images")
+        check_keep(network.model, variant.keep)
+        clips = activation_clips(network.model, calibration)
+    content = network.file(variant, clips)
     with atomic_writer(out) as file:
         file.write(content)
 
 
-def in_precision(content: bytes, variant: Variant, calibration: CalibrationImages | None) -> onnx.ModelProto:
-    """A float32 network in the variant's precision, with NMS where it wants it; see docs/shipping.md for the rules."""
-    model = folded(content)
-    decode = decode_nodes(model)
-    if variant.precision == "int8":
-        if calibration is None:
-            raise ValueError("INT8 without calibration images")
-        model = quantized(model, calibration, keep=variant.keep)
-    if variant.precision != "fp32":
-        model = halved(model, full=decode)
-    return with_nms(model) if variant.nms else model
+class Network:
+    """Trained weights as a float32 graph, and the exported files that are made of it without tracing it again.
+
+    Args:
+        weights, imgsz, sha256: see `export_onnx`.
+        variant: its batch and NMS hold for every file; `precision` says which version of ONNX's operators.
+
+    Raises:
+        WeightsError, BadInput: see `export_onnx`.
+    """
+
+    def __init__(self, weights: Path, imgsz: int, *, sha256: str, variant: Variant) -> None:
+        self.detector = TorchDetector(weights, sha256=sha256, imgsz=imgsz, device="cpu")
+        self.end2end = bool(getattr(self.detector.model, "end2end", False))
+        if variant.nms and self.end2end:
+            raise BadInput("this network needs no NMS: its file gives final boxes. Leave --nms (export.nms) out.")
+        self.content = _traced(self.detector, variant)
+
+    @functools.cached_property
+    def model(self) -> onnx.ModelProto:
+        """The folded graph; copy it before changing it."""
+        return folded(self.content)
+
+    def file(self, variant: Variant, clips: Mapping[str, float] | None = None) -> bytes:
+        """The bytes of an exported file.
+
+        Args:
+            variant: with the batch, NMS and operators' version of the network.
+            clips: for INT8, the model's `activation_clips`.
+
+        Raises:
+            WeightsError, BadInput: see `export_onnx`.
+        """
+        content = self.content
+        if variant != Variant(batch=variant.batch):
+            content = self.in_precision(variant, clips).SerializeToString()
+        return self.described(content, variant)
+
+    def described(self, content: bytes, variant: Variant) -> bytes:
+        """A checked graph with the metadata that an exported file carries."""
+        return _with_metadata(content, self.detector, variant, self.end2end)
+
+    def in_precision(self, variant: Variant, clips: Mapping[str, float] | None) -> onnx.ModelProto:
+        """The graph in the variant's precision, with NMS where it wants it; docs/shipping.md has the rules."""
+        model, decode = self.model, decode_nodes(self.model)
+        if clips is not None:
+            model = quantized(model, clips, keep=variant.keep)
+        if variant.precision != "fp32":
+            model = halved(model, full=decode)
+        return with_nms(model) if variant.nms else model
 
 
 def _traced(detector: TorchDetector, variant: Variant) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from recipebox.export.detector import OnnxDetector
 from recipebox.export.gate import losses, losses_table, reasons_against
 from recipebox.export.onnx import export_onnx, opset
 from recipebox.export.parity import Compared
-from recipebox.export.variant import Place, Variant, place, recipe_variant
+from recipebox.export.variant import Place, Variant, options, place, recipe_variant
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, read_object, write_json
 
@@ -80,6 +81,43 @@ def check_export(
     exported = OnnxDetector(files.onnx)
     shown = {"format": "onnx", "opset": opset(files.onnx)} | (extra or {})
     return _gate(run, settings, detection_set, evaluated, _Exported(exported, files.onnx, files.result, variant, shown))
+
+
+def check_again(
+    run: RunDir, settings: Settings, detection_set: DetectionSet, *, variant: Variant | None = None
+) -> dict[str, Any]:
+    """The gate on a variant's ONNX file as it stands in the run, whoever wrote or changed it.
+
+    Raises:
+        RunError: the file is of another precision, or what `export` raises it for.
+        RecipeboxError: what `export` raises.
+    """
+    variant = variant or recipe_variant(settings.export)
+    evaluated = _evaluation(run, settings, detection_set, trained_sha256(run))
+    files = place(run, variant, settings.export)
+    found = OnnxDetector(files.onnx)
+    if (found.precision, found.nms) != (variant.precision, variant.nms):
+        raise RunError(
+            f"{files.onnx}: says that it is {found.precision}{' with NMS' if found.nms else ''}, and {variant.name} is "
+            "asked for. Export it again."
+        )
+    written = _written(files.result)
+    return check_export(
+        run,
+        settings,
+        detection_set,
+        evaluated,
+        variant=variant,
+        extra={key: written[key] for key in ("calibration", "keep") if key in written},
+    )
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """An earlier export's document; empty where there is none."""
+    try:
+        return read_object(path, "")
+    except RunError:
+        return {}
 
 
 def export_engine(
@@ -166,14 +204,18 @@ def _gate(
         return document
     raise CheckFailed(
         f"{exported.file} is not as accurate as {run.best.name}: {'; '.join(document['reasons'])}.\n"
-        f"{losses_table(losses(evaluated, document))}{_mend(run, variant)}"
+        f"{losses_table(losses(evaluated, document))}{_mend(run, variant, settings)}"
     )
 
 
-def _mend(run: RunDir, variant: Variant) -> str:
+def _mend(run: RunDir, variant: Variant, settings: Settings) -> str:
     text = "Do not ship this file. `export.max_map_drop` in the recipe says how much may be lost."
     if variant.precision == "int8":
-        text += " `--keep` (export.keep) leaves convolutions in FP16: the first ones are the likeliest to need it."
+        command = f"recipebox export {shlex.quote(str(run.root))} {options(variant, settings.export)} --sensitivity"
+        text += (
+            f"\n`{command}` measures on validation images which convolutions INT8 hurts, and finds what to --keep in "
+            "FP16 so that it passes."
+        )
     return text
 
 

@@ -77,6 +77,16 @@ def chosen(
     return made if made.precision == "int8" else Variant(made.precision, made.batch, made.nms)
 
 
+def options(variant: Variant, settings: Export) -> str:
+    """What `recipebox export` must be told beside the recipe to make a variant; without `--keep`."""
+    told = [f"--precision {variant.precision}"]
+    if variant.batch != settings.batch:
+        told.append(f"--batch {variant.batch}")
+    if variant.nms != settings.nms:
+        told.append("--nms" if variant.nms else "--no-nms")
+    return " ".join(told)
+
+
 def place(run: RunDir, variant: Variant, settings: Export) -> Place:
     """Where a variant's files stand in a run."""
     weights = run.onnx.parent

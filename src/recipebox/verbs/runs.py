@@ -51,13 +51,20 @@ def export(
     keep: Annotated[
         list[str] | None, typer.Option(metavar="CONVOLUTION", help="Leave it in FP16 in an INT8 file; repeatable.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Measure the ONNX file that is there; write no other.")
+    ] = False,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Export nothing; find what --keep must name for INT8 to pass.")
+    ] = False,
     as_json: Json = False,
 ) -> Answer:
     """Export a run's best weights, and measure that very file on the test split; exit code 3 where it lost accuracy."""
-    from recipebox.shipping import Wish, export_job
+    from recipebox.shipping import Wish, export_job, sensitivity_job
 
-    made = export_job(run, Wish(format, precision, batch, nms, tuple(keep or ())))
-    return Answer(made.document, made.text)
+    wish = Wish(format, precision, batch, nms, tuple(keep or ()), check)
+    made = (sensitivity_job if sensitivity else export_job)(run, wish)
+    return Answer(made.document, made.text, made.exit_code)
 
 
 @bench_app.command("run")
