@@ -34,7 +34,9 @@ def test_agreement_of_written_out_boxes() -> None:
 
 
 boxes = st.lists(
-    st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(21, 40)] * 2, st.floats(0.0625, 1.0, width=32), st.integers(0, 2)),
+    st.tuples(
+        *[st.integers(0, 20)] * 2, *[st.integers(21, 40)] * 2, st.floats(0.0625, 1.0, width=32), st.integers(0, 2)
+    ),
     max_size=6,
 )
 
