@@ -117,7 +117,7 @@ def drawn(detection_set: DetectionSet, count: int, seed: int) -> tuple[str, Spli
     """
     test = frozenset(detection_set.test.images)
     for name in ("val", "train"):
-        split = detection_set.split(name).without(test)  # type: ignore[arg-type]
+        split = detection_set.split(name).without(test)
         chosen = sorted(np.random.default_rng(seed).permutation(len(split))[:count].tolist())
         made = Split(tuple(split.images[i] for i in chosen), tuple(split.boxes[i] for i in chosen))
         if any(len(boxes) for boxes in made.boxes):
