@@ -61,8 +61,8 @@ def _advice(document: dict[str, Any], run: Path, again: str) -> list[str]:
         "" if found["map_drop"] + found["noise"] <= document["max_map_drop"] else ", which is within noise of too much"
     )
     return [
-        f"The shortest list found that passes on these images: {lost}{sure}. The gate measures the same file",
-        f"(SHA-256 {found['sha256'][:12]}) on the test split:",
+        f"The shortest list found that passes on these images: {lost}{sure}.",
+        f"The gate measures the same file (SHA-256 {found['sha256'][:12]}) on the test split:",
         f"  recipebox export {shlex.quote(str(run))} {again} {names}",
         f"or in the recipe: export: {{precision: int8, keep: [{', '.join(found['keep'])}]}}",
     ]
