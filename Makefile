@@ -7,10 +7,11 @@ RECIPE ?= pcb-distill
 DATASET ?= deeppcb
 RECIPEBOX_VENV ?= .venv
 # Some systems set NAME for everybody (WSL: to the machine's), so it counts on the command line only; and the default
-# of DATASET is a set that is known already, nothing that init could look at.
+# of DATASET is a set that is known already, nothing that init could look at. HOST is as NAME: csh exports it.
 NAME_ := $(if $(filter command,$(firstword $(origin NAME))),given)
+HOST_ := $(if $(filter command,$(firstword $(origin HOST))),given)
 DATASET_ := $(if $(filter file,$(origin DATASET)),,given)
-VARIABLES := RECIPE RUN A B ROUNDS IMAGES OUT PROFILE DEVICE PRECISION DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON RECIPEBOX_VENV
+VARIABLES := RECIPE RUN A B ROUNDS IMAGES OUT PROFILE DEVICE PRECISION DATASET NAME FROM SET OVER SEEDS IMGSZ HTML FIX PYTHON IN HOST BASE_IMAGE TENSORRT RECIPEBOX_VENV
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -22,9 +23,17 @@ PY := "$$RECIPEBOX_VENV/bin/python"
 CHOICES := set -f; set --; for one in $$SET; do set -- "$$@" --set "$$one"; done; \
 	set -- "$$@" $${PROFILE:+--profile "$$PROFILE"} $${DEVICE:+--device "$$DEVICE"};
 THE_RUN := "$${RUN:-$$RECIPE}"
+# `make train` runs in the devbox where there is one (docs/devbox.md); IN=local never, IN=devbox always, HOST=name there.
+INSIDE := $(if $(filter train,$(MAKECMDGOALS)),$(if $(filter local,$(value IN)),,$(if \
+	$(filter devbox,$(value IN))$(HOST_),yes,$(shell scripts/devbox.sh usable && echo yes))))
+THERE := $(if $(HOST_),RECIPEBOX_HOST="$$HOST" )scripts/devbox.sh
+# In the devbox the environment is the image's.
+ifeq ($(RECIPEBOX_INSIDE),devbox)
+READY :=
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup init train plan data prove sweep check-data anchors evaluate export-onnx export-trt bundle bench bench-compare bench-speed report predict recipes runs doctor test test-full lint
+.PHONY: help setup init train plan data prove sweep check-data anchors evaluate export-onnx export-trt bundle bench bench-compare bench-speed report predict recipes runs image image-lock up ssh jupyter attach down doctor test test-full test-container lint
 
 help: ## This list
 	@echo 'make TARGET [RECIPE=pcb-distill] [RUN=folder] [PROFILE=gpu|cpu|smoke] [DEVICE=cpu|0] [SET="train.epochs=3 ..."]'
@@ -32,14 +41,16 @@ help: ## This list
 
 setup: $(READY) ## The project's own environment in .venv, from the lock (other targets do it by themselves)
 
+ifneq ($(READY),)
 $(READY): docker/dev.lock pyproject.toml scripts/setup.sh
 	@scripts/setup.sh "$$RECIPEBOX_VENV"
+endif
 
 init: $(READY) ## Look at a folder of images (DATASET=path), convert and split it, write recipes/NAME.yaml (NAME=line-3)
 	@$(BOX) init $(if $(NAME_),--name "$$NAME") $(if $(DATASET_),-- "$$DATASET")
 
-train: $(READY) ## Train RECIPE (its teacher first), evaluate, export, bench and report: the main job
-	@$(CHOICES) $(BOX) train "$$@" -- "$$RECIPE"
+train: $(if $(INSIDE),,$(READY)) ## Train RECIPE (its teacher first), evaluate, export, bench and report: the main job
+	@$(CHOICES) $(if $(INSIDE),$(THERE) run,$(BOX)) train "$$@" -- "$$RECIPE"
 
 plan: $(READY) ## What `make train` would do here, without doing it
 	@$(CHOICES) $(BOX) plan "$$@" -- "$$RECIPE"
@@ -95,6 +106,27 @@ recipes: $(READY) ## The recipes there are
 runs: $(READY) ## The runs there are, and their state
 	@$(BOX) runs
 
+image: ## Build the devbox's image and try it (BASE_IMAGE=... TENSORRT=none); needs a container engine only
+	@scripts/devbox.sh image
+
+image-lock: ## Write the digest of the base image into docker/Dockerfile (needs the network)
+	@scripts/devbox.sh image-lock
+
+up: ## Start the devbox: sshd on 127.0.0.1:2222 (RECIPEBOX_SSH_PORT), this project mounted
+	@scripts/devbox.sh up
+
+ssh: ## Into the devbox
+	@scripts/devbox.sh ssh
+
+jupyter: ## Jupyter of the devbox, through ssh, at 127.0.0.1:8888
+	@scripts/devbox.sh jupyter
+
+attach: ## Come back to what runs in the devbox (HOST=name: in another one)
+	@$(THERE) attach
+
+down: ## End the devbox; runs, data and its keys stay
+	@scripts/devbox.sh down
+
 # By itself where nothing could be set up, or what was set up is broken: any Python from 3.8 on does.
 doctor: ## What is on this machine, what fits together, and the command that mends what does not
 	@if $(BOX) version >/dev/null 2>&1; then $(BOX) doctor; \
@@ -107,8 +139,11 @@ WORKERS := -n logical --maxprocesses 4 --dist worksteal
 test: $(READY) ## The quick tests (at most 12 minutes on two cores)
 	@$(PY) -m pytest $(WORKERS)
 
-test-full: $(READY) ## All tests, the slow ones too
-	@$(PY) -m pytest $(WORKERS) -m ""
+test-full: $(READY) ## All tests, the slow ones too; those of the devbox are `make test-container`
+	@$(PY) -m pytest $(WORKERS) -m "not container"
+
+test-container: $(READY) ## Build the devbox on a Debian base and use it (root, 14 GB of disk, at most 15 minutes)
+	@$(PY) -m pytest -m container tests/container
 
 lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

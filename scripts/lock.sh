@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes docker/runtime.lock and docker/dev.lock from pyproject.toml: every version pinned, every file with its hashes,
+# Writes docker/runtime.lock, dev.lock, image.lock and devbox.lock from pyproject.toml: every version pinned, every file with its hashes,
 # for every platform and Python 3.11 or newer, and without naming the registry they came from.
 # Needs uv. Run it after a change of the dependencies: scripts/lock.sh [path of uv]
 set -euo pipefail
@@ -18,10 +18,18 @@ grep -o '"opencv-python[^"]*"' pyproject.toml | tr -d '"' | sed 's/^opencv-pytho
 
 compile() {
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-        --no-emit-index-url --no-emit-find-links --constraint "$scratch/pins.txt" --override "$scratch/overrides.txt" \
+        --no-emit-index-url --no-emit-find-links --constraint "$scratch/pins.txt" --override "$overrides" \
         --output-file "$@" pyproject.toml "$scratch/headless.in"
 }
 
+overrides="$scratch/overrides.txt"
 compile docker/runtime.lock
 # The tools are resolved against the runtime, so that both locks agree on everything they share.
 compile docker/dev.lock --group dev --constraint docker/runtime.lock
+
+# The image: ONNX Runtime with CUDA's providers as well, the same version under another name; the rest is the same.
+overrides="$scratch/image-overrides.txt"
+{ cat "$scratch/overrides.txt"; echo "onnxruntime ; python_version < '0'"; } >"$overrides"
+sed -n 's/^onnxruntime==\([0-9.]*\).*/onnxruntime-gpu==\1/p' docker/runtime.lock | sort -u >"$scratch/gpu.in"
+compile docker/image.lock --constraint docker/runtime.lock "$scratch/gpu.in"
+compile docker/devbox.lock --group dev --group devbox --constraint docker/dev.lock "$scratch/gpu.in"

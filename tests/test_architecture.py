@@ -34,15 +34,15 @@ JOB = (
         "experiment",
         "answers",
     ),
-    *("doctor", "checkup", "predict", "verbs", "cli"),
+    *("doctor", "checkup", "predict", "remote", "verbs", "cli"),
 )
 """The top-level modules right of the stages, each may import those left of it."""
 RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerate((*ORDER, *JOB), start=1)}}
 
-HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib"}
+HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib", "fabric", "paramiko"}
 LIGHT = (
     *("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", "doctor", "checkup"),
-    *("check_data", "anchors_job", "bench_job", "shipping", "verbs", "adopt"),
+    *("check_data", "anchors_job", "bench_job", "shipping", "verbs", "adopt", "remote"),
     *FOUNDATION,
 )
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""
@@ -124,6 +124,12 @@ def test_only_the_trainer_knows_ultralytics_trainer() -> None:
         assert not [m for m in found if m.startswith(("ultralytics.engine.trainer", "ultralytics.models"))], path
 
 
+def test_only_remote_knows_fabric() -> None:
+    for path in MODULES:
+        found = {module.split(".")[0] for _, module in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        assert part_of(path) == "remote" or not found & {"fabric", "paramiko", "invoke"}, path
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["version"], ["runs"], ["recipes"], ["recipes", "schema"], ["plan", "pcb-distill"], ["doctor"]],
@@ -194,7 +200,7 @@ def test_the_data_beside_the_checkout_is_named_in_one_place() -> None:
 
 
 def test_locks_pin_everything_with_hashes() -> None:
-    for name in ("runtime.lock", "dev.lock"):
+    for name in ("runtime.lock", "dev.lock", "image.lock", "devbox.lock"):
         entries = (REPOSITORY / "docker" / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
         wrong = [
             e for e in entries if e.strip() and not re.match(r"^[\w.-]+==\S+( ;.*?)?\s+--hash=sha256:[0-9a-f]{64}", e)

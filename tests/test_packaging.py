@@ -54,7 +54,16 @@ def test_both_locks_agree() -> None:
     assert runtime.items() <= dev.items()
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", ["image.lock", "devbox.lock"])
+def test_an_image_holds_what_the_locks_hold(lock: str) -> None:
+    """The same versions as outside; only ONNX Runtime has another name, with CUDA's providers in it."""
+    outside = pins("runtime.lock" if lock == "image.lock" else "dev.lock")
+    inside = pins(lock)
+    inside["onnxruntime"] = inside.pop("onnxruntime-gpu")
+    assert outside.items() <= inside.items()
+
+
+@pytest.mark.parametrize("lock", (*LOCKS, "image.lock", "devbox.lock"))
 def test_every_file_has_a_hash_and_no_place(lock: str) -> None:
     text = (ROOT / "docker" / lock).read_text()
     assert "://" not in text

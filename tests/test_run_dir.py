@@ -93,3 +93,15 @@ def test_a_folder_in_a_results_place_is_named(tmp_path: Path) -> None:
 def test_the_report_may_read_what_is_not_finite(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": NaN, "b": 1e999}')
     assert set(read_object(tmp_path / "a.json", "", finite=False)) == {"a", "b"}
+
+
+def test_a_run_in_another_container_is_running_while_it_is_claimed(run: RunDir) -> None:
+    """There its process has a number that says nothing here; the claim on the folder holds across containers."""
+    with state_kept(run):
+        change_state(run, pids="pid:[1]", pid=2**22 + 1)
+        assert run.state()[0] == "running"
+        change_state(run, boot="another")
+        assert run.state()[0] == "stopped"
+        change_state(run, boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    change_state(run, state="running", pids="pid:[1]")
+    assert run.state() == ("stopped", "its process ended without a word")

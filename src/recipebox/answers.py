@@ -59,19 +59,36 @@ def deliver(verb: Callable[[], Answer], *, as_json: bool) -> int:
             print(_json(answer.document) if as_json else answer.text, file=out)
             out.flush()
             return answer.exit_code
-        except BrokenPipeError:
-            raise
-        except KeyboardInterrupt as interrupt:
-            words = str(interrupt) or "interrupted"
-            _tell(words)
-            failure = Failure("Interrupted", words, getattr(interrupt, "exit_code", INTERRUPTED))
-        except RecipeboxError as error:
-            failure = _explain(error)
-        except Exception as error:
-            failure = _explain_unexpected(error)
+        except (Exception, KeyboardInterrupt) as error:
+            failure = _failure(error)
         if as_json:
             print(_json(failure.document()), file=out, flush=True)
         return failure.exit_code
+
+
+def relay(action: Callable[[], int], *, as_json: bool) -> int:
+    """Run what writes its own answer, and return its exit code; errors are told as `deliver` tells them."""
+    try:
+        return action()
+    except (Exception, KeyboardInterrupt) as error:
+        failure = _failure(error)
+    if as_json:
+        print(_json(failure.document()), flush=True)
+    return failure.exit_code
+
+
+def _failure(error: BaseException) -> Failure:
+    """Say on stderr what went wrong. A reader that went away is nobody to tell: cli.py's to handle."""
+    if isinstance(error, BrokenPipeError):
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        words = str(error) or "interrupted"
+        _tell(words)
+        return Failure("Interrupted", words, getattr(error, "exit_code", INTERRUPTED))
+    if isinstance(error, RecipeboxError):
+        return _explain(error)
+    assert isinstance(error, Exception)
+    return _explain_unexpected(error)
 
 
 def misused(message: str, exit_code: int) -> None:

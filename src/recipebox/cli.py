@@ -13,7 +13,7 @@ from typing import Any
 try:
     import typer
 
-    from recipebox.verbs import installation, recipes, runs, sets
+    from recipebox.verbs import devbox, installation, recipes, runs, sets
     from recipebox.verbs.options import SETTINGS
 except KeyboardInterrupt:  # most of the start is this import
     os._exit(130)
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 for group in (recipes, runs, sets, installation):
     app.add_typer(group.app)
+app.add_typer(devbox.app, name="devbox")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ RecipeboxError                    exit code 1
 │   └── RunError                  a run folder is missing, unfinished or not a run
 ├── CheckFailed                   exit code 3: everything ran, and a measured check says no
 ├── StorageError                  exit code 1: disk full, no permission, read-only
+├── ConnectionFailed              exit code 1: a host cannot be reached, is not the one it was, or was lost
 └── TrainingFailed                exit code 1: diverged, out of memory
 
 A message says what is wrong, where, and how to mend it. The command line prints it without a traceback.
@@ -79,6 +80,10 @@ class CheckFailed(RecipeboxError):
 
 class StorageError(RecipeboxError):
     """The file system refused: full, read-only or not permitted."""
+
+
+class ConnectionFailed(RecipeboxError):
+    """A host cannot be reached, is not the one whose key is known, or was lost on the way."""
 
 
 class TrainingFailed(RecipeboxError):

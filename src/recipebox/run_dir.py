@@ -185,7 +185,7 @@ class RunDir:
 
     def set_state(self, state: State, reason: str = "") -> None:
         """Record what the run is doing, and why it ended."""
-        process = {"pid": os.getpid(), "started": _started(os.getpid()), "boot": _boot_id()}
+        process = {"pid": os.getpid(), "started": _started(os.getpid()), "boot": _boot_id(), "pids": _pid_namespace()}
         document = {"state": state, "reason": reason, **process, "time": time.time()}
         write_json(self.root / "state.json", document)
 
@@ -198,7 +198,7 @@ class RunDir:
             return "stopped", "the run left no state"
         if state not in get_args(State):
             return "stopped", "the run left no state that can be read"
-        if state == "running" and not _alive(document):
+        if state == "running" and not _alive(document, self.root):
             return "stopped", "its process ended without a word"
         return state, reason
 
@@ -282,11 +282,21 @@ def _started(pid: int) -> str:
         return ""
 
 
-def _alive(process: dict[str, Any]) -> bool:
+def _pid_namespace() -> str:
+    """What process numbers mean here: a container counts its own. Empty where that cannot be known."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _alive(process: dict[str, Any], run: Path) -> bool:
     """Whether the process that wrote a state still lives: a number alone is given again, in a container at once."""
     pid = process.get("pid")
     if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0 or process.get("boot") != _boot_id():
         return False
+    if process.get("pids", _pid_namespace()) != _pid_namespace():
+        return _claimed_elsewhere(run)
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -294,3 +304,22 @@ def _alive(process: dict[str, Any]) -> bool:
     except PermissionError:
         pass
     return "started" not in process or process["started"] == _started(pid)
+
+
+def _claimed_elsewhere(run: Path) -> bool:
+    """Whether a process in another container, whose number says nothing here, holds its claim (endings.claimed)."""
+    try:
+        import fcntl
+
+        folder = os.open(run, os.O_RDONLY)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+    return False

@@ -130,6 +130,18 @@ def test_docker_that_cannot_hand_the_gpu_in(fake: FakeCommand, asked: dict[str, 
     assert "apt" not in toolkit.mend
 
 
+def test_a_driver_too_old_for_the_devbox(
+    fake: FakeCommand, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "driver_version", lambda: "570.86.15")
+    fake("docker", 'case "$1" in version) echo 28.5.1;; *) echo \'{"nvidia":{}}\';; esac')
+    fake("nvidia-ctk", "true")
+    found = container.check_container(asked)
+    assert [one.status for one in found] == [OK, WARNING, OK]
+    assert facts.DEVBOX["driver"] in found[1].why
+    assert f"CUDA {facts.DEVBOX['CUDA']}" in found[1].why
+
+
 def sized(total: int, free: int, inodes: int = 1000) -> os.statvfs_result:
     return os.statvfs_result((4096, 4096, total // 4096, free // 4096, free // 4096, 1000, inodes, inodes, 0, 255))
 

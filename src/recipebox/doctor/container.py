@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any
 
+from recipebox.doctor import facts
 from recipebox.doctor.findings import NOTE, OK, UNKNOWN, WARNING, Finding, Said, call, short
 from recipebox.doctor.gpu import driver_version
 
@@ -64,9 +65,22 @@ def _docker(name: str, said: Said) -> Finding:
 
 def _toolkit(engine: str) -> list[Finding]:
     """Only where there is a GPU to hand in."""
-    name = "GPU toolkit"
-    if driver_version() is None:
+    driver = driver_version()
+    return [] if driver is None else [*_image(driver), *_hand_in(engine)]
+
+
+def _image(driver: str) -> list[Finding]:
+    """Whether the driver is new enough for the CUDA of docker/Dockerfile."""
+    lowest, cuda = facts.DEVBOX["driver"], facts.DEVBOX["CUDA"]
+    if facts.numbers(driver) >= facts.numbers(lowest):
         return []
+    why = f"its image has CUDA {cuda}, which needs driver {lowest} or newer"
+    mend = f"sudo apt install nvidia-driver-{facts.numbers(lowest)[0]} && sudo reboot"
+    return [Finding("devbox", WARNING, f"driver {driver} is too old for it", why, mend)]
+
+
+def _hand_in(engine: str) -> list[Finding]:
+    name = "GPU toolkit"
     if _has_cdi():
         return [Finding(name, OK, "a CDI specification of this machine's GPUs")]
     installed = shutil.which("nvidia-ctk") or shutil.which("nvidia-container-cli")

@@ -101,6 +101,24 @@ CUDA_OF_TENSORRT = (
 """CUDA majors a TensorRT is built for, from that release on, newest first: its release notes (10.13.2 "Added support
 for CUDA 13.0, dropped support for CUDA 11.X"). Not above 10.x: of TensorRT 11 nothing was found to cite."""
 
+DEVBOX = {
+    "base image": "nvidia/cuda:13.0.2-runtime-ubuntu24.04",
+    "CUDA": "13.0",
+    "driver": DRIVER_OF_CUDA_MAJOR[13],
+    "torch": "2.14.1",
+    "torchvision": "0.29.1",
+    "ultralytics": "8.4.190",
+    "onnx": "1.23.2",
+    "onnxruntime-gpu": "1.31.1",
+    "TensorRT": "10.14.1.48-1+cuda13.0",
+    "fabric": "3.2.3",
+}
+"""What goes together in docker/Dockerfile: the CUDA of the base is that of torch (`torch.version.cuda`), TensorRT's
+Debian packages are built for it, and the driver is the lowest for it. The rest is docker/image.lock."""
+
+DEVBOX_JETSON = {"base image": "nvcr.io/nvidia/l4t-jetpack:r36.4.0", "L4T": "36.4.0"}
+"""docker/Dockerfile.jetson; CUDA, TensorRT and driver are the board's JetPack's, see the tables above."""
+
 SHM_BYTES = 1 << 30
 """Loader workers hand batches over through /dev/shm: 32 images of 640 x 640 are 39 MB, and each worker keeps two. An
 engine gives a container 64 MB unless told otherwise (`docker run --shm-size`)."""
