@@ -163,6 +163,15 @@ def test_an_image_without_objects_costs_objectness_alone(model: Any) -> None:
     assert not missing, "a parameter outside the graph stops distributed training"
 
 
+def test_answers_that_are_far_off_have_a_finite_loss(model: Any) -> None:
+    model.train()
+    with torch.no_grad():
+        answers = model(torch.rand(2, 3, 64, 64))
+        for far in (-200.0, 200.0):
+            wild = answers | {"boxes": torch.full_like(answers["boxes"], far)}
+            assert all(torch.isfinite(value) for value in AnchorLoss(model)(wild, targets(ROWS))[1].values())
+
+
 def test_weights_of_positives_and_levers_on_the_class_loss_act(model: Any) -> None:
     model.train()
     with torch.no_grad():

@@ -15,6 +15,9 @@ from recipebox.techniques.anchor_head.matching import Matches, matched
 BALANCE = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.25, 0.06)}
 """YOLOv5's factors of the levels' objectness, fine to coarse."""
 
+_LEAST_SIDE = 1e-3
+"""Pixels."""
+
 
 class AnchorLoss:
     """Callable as Ultralytics calls a criterion: (predictions, batch) -> (three losses times images, items per image).
@@ -118,6 +121,8 @@ class AnchorLoss:
         at, images = matches.places(shape), image[matches.box]
         raw = answers["boxes"][images, :, at].float().T[None]
         predicted = decoded(raw, places[None, :, at], strides[None, :, at])[0].T
+        # A very sure "no width and no height" is 0 / 0 to the overlap's aspect ratio.
+        predicted = torch.cat([predicted[:, :2], predicted[:, 2:].clamp(min=_LEAST_SIDE)], 1)
         overlap = bbox_iou(predicted, boxes[matches.box], CIoU=True).squeeze(-1)
         # Where two objects want the same anchor, it is as sure as the better of them makes it.
         flat = target.view(-1).scatter_reduce(
