@@ -89,4 +89,5 @@ def test_any_boxes_give_anchors_or_a_reason(pixels: Any, count: int) -> None:
     except DataError:
         return
     assert len(fit.anchors) == count
+    assert np.min(fit.anchors) > 0
     assert 0 <= fit.judgement.fitness <= fit.judgement.recall <= 1

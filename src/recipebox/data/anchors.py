@@ -102,10 +102,8 @@ def fit_anchors(pixels: Array, count: int, *, seed: int = 0, threshold: float = 
     pixels = pixels[with_size(pixels)]
     points, weights = condensed(pixels)
     if len(points) < count:
-        boxes, sizes = (
-            f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((len(pixels), "box"), (len(points), "size"))
-        )
-        boxes = boxes.replace("boxs", "boxes")
+        boxes = "1 box" if len(pixels) == 1 else f"{len(pixels)} boxes"
+        sizes = "1 size" if len(points) == 1 else f"{len(points)} sizes"
         raise DataError(
             f"{boxes} of {sizes} cannot say where {count} anchors belong: that takes at least {count} different sizes. "
             "Label more objects, or take fewer anchors (--count), or name anchors yourself."
@@ -116,7 +114,7 @@ def fit_anchors(pixels: Array, count: int, *, seed: int = 0, threshold: float = 
         found.append(_refined(_k_means(points, weights, count, rng), points, weights, math.log(threshold), rng))
     best = max(found, key=lambda one: one[1])[0]
     order = np.argsort(best.sum(axis=1), kind="stable")
-    anchors = np.round(np.exp(best[order].astype(np.float64)), 2)
+    anchors = np.maximum(np.round(np.exp(best[order].astype(np.float64)), 2), 0.01)
     return Fit(tuple((float(w), float(h)) for w, h in anchors), judge(pixels, anchors, threshold=threshold))
 
 
