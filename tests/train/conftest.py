@@ -41,9 +41,9 @@ def toy_set(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
     return DetectionSet("toy", ("red", "green", "blue"), train, val, test, "0" * 64)
 
 
-@pytest.fixture
-def arguments() -> dict[str, Any]:
-    """Three epochs of six batches, accumulation over five, mosaic and mixup until the last epoch."""
+@pytest.fixture(scope="session")
+def plain_arguments() -> dict[str, Any]:
+    """What every small training on the toy set has; extend a copy of it."""
     return {
         "model": "yolov8n.yaml",
         "pretrained": False,
@@ -54,15 +54,22 @@ def arguments() -> dict[str, Any]:
         "plots": False,
         "verbose": False,
         "exist_ok": True,
+        "optimizer": "AdamW",
+        "lr0": 0.002,
+        "seed": 3,
+        "workers": 0,
+    }
+
+
+@pytest.fixture
+def arguments(plain_arguments: dict[str, Any]) -> dict[str, Any]:
+    """Three epochs of six batches, accumulation over five, mosaic and mixup until the last epoch."""
+    return plain_arguments | {
         "epochs": 3,
         "imgsz": 64,
         "batch": 4,
         "nbs": 20,
-        "optimizer": "AdamW",
-        "lr0": 0.002,
         "warmup_epochs": 1,
         "close_mosaic": 1,
         "mixup": 0.2,
-        "seed": 3,
-        "workers": 0,
     }

@@ -56,27 +56,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def run(toy_set: DetectionSet, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+def run(toy_set: DetectionSet, plain_arguments: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """An epoch with every lever that acts on a head or its class loss."""
-    arguments = {
-        "model": "yolov8n.yaml",
-        "pretrained": False,
-        "task": "detect",
-        "mode": "train",
-        "data": "toy",
-        "device": "cpu",
-        "plots": False,
-        "verbose": False,
-        "exist_ok": True,
-        "imgsz": SIZE,
-        "batch": 8,
-        "nbs": 8,
-        "optimizer": "AdamW",
-        "lr0": 0.002,
-        "warmup_epochs": 0,
-        "seed": 3,
-        "workers": 0,
-    }
+    arguments = plain_arguments | {"imgsz": SIZE, "batch": 8, "nbs": 8, "warmup_epochs": 0}
     techniques: list[Technique] = [
         anchors(),
         LabelSmoothingTechnique(LabelSmoothing(epsilon=0.1), epochs=1),
