@@ -1,6 +1,8 @@
-"""The page of proofs: every lever, in a recipe that pulls it, and what a few training steps lose without it.
+"""The table of proofs: every lever, in a recipe that pulls it, and what a few training steps lose without it.
 
-    python scripts/proof_table.py [--profile smoke] > docs/results/levers-proof.md
+    python scripts/proof_table.py [--profile smoke] [--page docs/results/levers.md]
+
+writes it between the marks `proof:begin` and `proof:end` of the page.
 
 Each row is one lever of one `recipebox prove RECIPE --json`; settings beside a recipe's own are given as `--set`. Exit
 code 3 where a lever has no effect, and the table shows it.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -19,7 +22,9 @@ from typing import Any
 
 from recipebox.experiment.proof_text import percent
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+REPOSITORY = Path(__file__).parents[1]
+RECIPES = REPOSITORY / "recipes"
+PLACE = re.compile(r"(<!-- proof:begin -->\n).*(<!-- proof:end -->)", re.DOTALL)
 OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # recipe, lever, settings: forms of a lever that no recipe pulls
     ("pcb-smoothing", "techniques.label_smoothing", ("techniques.label_smoothing.form=binary",)),
@@ -100,7 +105,11 @@ def row(recipe: str, lever: dict[str, Any], settings: tuple[str, ...]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--profile", default="smoke")
-    profile = parser.parse_args().profile
+    parser.add_argument("--page", type=Path, default=REPOSITORY / "docs" / "results" / "levers.md")
+    given = parser.parse_args()
+    profile, page = given.profile, given.page.read_text()
+    if not PLACE.search(page):
+        parser.error(f"{given.page} has no place for the table: <!-- proof:begin --> ... <!-- proof:end -->")
     rows: list[str] = []
     verdicts: list[str] = []
     dead = False
@@ -120,14 +129,13 @@ def main() -> int:
         proof = prove(recipe, profile, "--only", key, *(part for one in settings for part in ("--set", one)))
         rows += [row(recipe, lever, settings) for lever in proof["levers"]]
         dead |= not proof["passed"]
-    print(PAGE.format(date=datetime.now(UTC).date(), machine=platform.machine(), profile=profile,
-                      verdicts="\n".join(verdicts), rows="\n".join(sorted(rows))))  # fmt: skip
+    section = SECTION.format(date=datetime.now(UTC).date(), machine=platform.machine(), profile=profile,
+                             verdicts="\n".join(verdicts), rows="\n".join(sorted(rows)))  # fmt: skip
+    given.page.write_text(PLACE.sub(lambda marks: marks[1] + section + marks[2], page))
     return 3 if dead else 0
 
 
-PAGE = """\
-# Every lever, proven
-
+SECTION = """\
 {date}, `python scripts/proof_table.py --profile {profile}` on {machine}, the seeds of the recipes.
 Written by that script.
 
