@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,3 +215,20 @@ def test_nothing_is_written_beside_the_images(split: Split) -> None:
     before = sorted(folder.iterdir())
     epoch_of(loader(split), 0)
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("kind", ["of the same size", "a plane", "an object", "spoiled"])
+def test_arrays_beside_the_images_are_not_read_overwritten_or_removed(tmp_path: Path, split: Split, kind: str) -> None:
+    """Ultralytics takes any .npy of an image's name for its own cache, and removes it where it does not like it."""
+    images = tuple(Path(shutil.copy(path, tmp_path)) for path in split.images)
+    copy = Split(images, split.boxes)
+    expected = epoch_of(loader(copy), 0)
+    for path in images:
+        height, width = read_image(path).shape[:2]
+        array: Any = np.zeros((height, width, 3) if kind == "of the same size" else (height, width), np.uint8)
+        np.save(path.with_suffix(".npy"), np.array({"depth": 1}, object) if kind == "an object" else array)
+        if kind == "spoiled":
+            path.with_suffix(".npy").write_bytes(b"\x93NUMPY of another program")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    assert same(epoch_of(loader(copy), 0), expected)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before

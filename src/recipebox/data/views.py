@@ -8,9 +8,11 @@ seeds its own randomness and mosaic and mixup draw from the whole set, so an epo
 
 from __future__ import annotations
 
+import os
 import random
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,6 +115,8 @@ class TrainingViews(YOLODataset):  # type: ignore[misc]
             task="detect",
             data={"names": dict(enumerate(names)), "nc": len(names), "channels": 3},
         )
+        # Stock reads, refreshes and even removes an .npy of an image's name, whatever `cache` says: nothing lies there.
+        self.npy_files = [Path(os.devnull, "npy")] * self.ni
         self._resize(args.imgsz)
 
     def draw_by(self, weights: NDArray[np.float64]) -> None:
