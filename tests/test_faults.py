@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from small_disks import mounted
 
 if TYPE_CHECKING:
     from conftest import CommandLine
@@ -164,20 +165,6 @@ def test_missing_weights_without_a_fallback(
     done = command_line("train", write_recipe(tmp_path, boards, missing), "--no-fetch")
     assert_refused(done, 2, missing, places=(own_runs,))
     assert_no_run(own_runs)
-
-
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A real small file system at `folder`, or a skip that says why not."""
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

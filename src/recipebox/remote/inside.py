@@ -19,9 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from recipebox.errors import BadInput, ConnectionFailed
+from recipebox.errors import BadInput, ConnectionFailed, StorageError
 from recipebox.progress import say
 from recipebox.remote.hosts import Host, connected
+from recipebox.remote.keeper import NO_ROOM
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -103,6 +104,7 @@ def ask(connection: Connection, command: str, sent: bytes = b"") -> bytes:
 
     Raises:
         BadInput: it ended with another code than 0; its words.
+        StorageError: storage there refuses; its words.
         ConnectionFailed: no answer.
     """
     result = connection.client.exec_command(command, timeout=60)
@@ -115,6 +117,8 @@ def ask(connection: Connection, command: str, sent: bytes = b"") -> bytes:
         code = stdout.channel.recv_exit_status()
     except (OSError, EOFError) as error:
         raise ConnectionFailed(f"the devbox does not answer ({error}). `make up` starts it again.") from None
+    if code == NO_ROOM:
+        raise StorageError(f"on the other side: {words[-500:]}")
     if code:
         raise BadInput(words[-500:] or f"the devbox's keeper ended with exit code {code}")
     return answer

@@ -13,7 +13,6 @@ Only recipebox itself is ever started, and its arguments come as JSON: no shell 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -21,18 +20,18 @@ import os
 import pty
 import re
 import secrets
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+from recipebox.errors import StorageError, storage_errors
+from recipebox.remote.jobs import Job, all_jobs, find_job, jobs_root
+
 _PLAIN = re.compile(r"(?!\.)[^/\0]{1,200}")
 POLL_S = 0.05
 CHUNK = 1 << 16
@@ -40,75 +39,9 @@ STOP_LIMIT_S = 25.0
 """An engine gives a container 30 s to end (docker/compose.yaml)."""
 TAIL_BYTES = 64 << 10
 """What `follow --tail` shows of what was said before."""
+NO_ROOM = 3
+"""Exit code where the disk is full, read-only or not permitted."""
 PASSED_ON = ("RECIPEBOX_DEBUG", "OMP_NUM_THREADS", "TERM")
-
-
-@dataclass(frozen=True)
-class Job:
-    """The folder of one job."""
-
-    root: Path
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        return _read(self.root / "job.json")
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs, and for ever where its keeper was killed."""
-        code = _read(self.root / "exit.json").get("exit_code")
-        return code if isinstance(code, int) else None
-
-    def alive(self) -> bool:
-        """Whether its keeper holds the lock."""
-        try:
-            folder = os.open(self.root, os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(folder)
-        return False
-
-    def state(self) -> str:
-        """running, ended, or lost: its keeper went without a word."""
-        if self.exit_code is not None:
-            return "ended"
-        return "running" if self.alive() else "lost"
-
-    def signal(self, number: int) -> bool:
-        """Send a signal to the command, where it still runs."""
-        pid = _read(self.root / "process.json").get("pid")
-        if not isinstance(pid, int) or self.state() != "running":
-            return False
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-        return True
-
-
-def jobs_root() -> Path:
-    """Where jobs are kept: beside the runs, so that they survive the container."""
-    return Path(os.environ.get("RECIPEBOX_RUNS") or "runs").absolute() / ".jobs"
-
-
-def all_jobs() -> list[Job]:
-    """All jobs, latest first."""
-    try:
-        names = sorted((one.name for one in jobs_root().iterdir() if JOB_ID.fullmatch(one.name)), reverse=True)
-    except OSError:
-        return []
-    return [Job(jobs_root() / name) for name in names]
-
-
-def find_job(name: str) -> Job:
-    """Raises ValueError where no job has that id."""
-    job = Job(jobs_root() / name)
-    if not JOB_ID.fullmatch(name) or not job.root.is_dir():
-        raise ValueError(f"no job {name[:40]!r}")
-    return job
 
 
 def start(asked: dict[str, Any]) -> Job:
@@ -119,31 +52,40 @@ def start(asked: dict[str, Any]) -> Job:
 
     Raises:
         ValueError: what was asked cannot be understood, or the folder is not there.
-        OSError: no job can be made.
+        StorageError: the disk is full, read-only or not permitted; nothing is left of the job.
+        OSError: the command cannot be started.
     """
     arguments, folder = asked.get("arguments"), asked.get("folder")
     if not isinstance(arguments, list) or not all(isinstance(one, str) and "\0" not in one for one in arguments):
         raise ValueError("the arguments are no list of text")
     if not isinstance(folder, str) or not os.path.isdir(folder):
         raise ValueError(f"no folder {folder!r} here")
-    jobs_root().mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    job = Job(jobs_root() / f"{stamp}-{secrets.token_hex(4)}")
-    job.root.mkdir(mode=0o700)
-    _write(job.root / "job.json", {**asked, "started": time.time()})
-    for name in ("stdout", "stderr"):
-        (job.root / name).touch()
+    with storage_errors(jobs_root()):
+        jobs_root().mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        job = Job(jobs_root() / f"{stamp}-{secrets.token_hex(4)}")
+        try:
+            job.make({**asked, "started": time.time()})
+            _keep(job, asked)
+        except (OSError, ValueError):
+            shutil.rmtree(job.root, ignore_errors=True)  # what never began is no job
+            raise
+    return job
+
+
+def _keep(job: Job, asked: dict[str, Any]) -> None:
+    """Start the job's keeper and wait until the command runs. Raises what kept it from that."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
         _become_keeper(job, asked, writer)
     os.close(writer)
     os.wait()
-    with os.fdopen(reader, "r") as said:
+    with os.fdopen(reader, "rb") as said:
         problem = said.read()
     if problem:
-        raise OSError(problem)
-    return job
+        number, words = json.loads(problem)
+        raise OSError(number, words) if number else ValueError(words)
 
 
 def _become_keeper(job: Job, asked: dict[str, Any], ready: int) -> None:
@@ -152,26 +94,38 @@ def _become_keeper(job: Job, asked: dict[str, Any], ready: int) -> None:
         os.setsid()
         if os.fork():
             os._exit(0)
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the command gets its signals by itself
-        lock = os.open(job.root, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nothing, stream)
         try:
-            process, pumped = _launch(job, asked)
-        except OSError as error:
-            os.write(ready, str(error).encode())
+            process, pumped = _begin(job, asked)
+        except Exception as error:  # whatever it is: the other side waits to hear of it
+            number, words = getattr(error, "errno", None), getattr(error, "strerror", None)
+            os.write(ready, json.dumps([number, words or str(error) or type(error).__name__]).encode())
             os._exit(1)
-        _write(job.root / "process.json", {"pid": process.pid})
         os.close(ready)
-        for terminal, file in pumped:
-            _pump(terminal, file)
+        lost = sum([_pump(terminal, file) for terminal, file in pumped])
         code = process.wait()
-        _write(job.root / "exit.json", {"exit_code": code if code >= 0 else 128 - code, "ended": time.time()})
+        document = {"exit_code": code if code >= 0 else 128 - code, "ended": time.time()}
+        job.note_end(document | ({"lost_bytes": lost} if lost else {}))
     finally:
         os._exit(0)
+
+
+def _begin(job: Job, asked: dict[str, Any]) -> tuple[subprocess.Popen[bytes], list[tuple[int, int]]]:
+    """Take the lock, for as long as this process lives, and launch the command; where that cannot be noted, end it."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the command gets its signals by itself
+    lock = os.open(job.root, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    process, pumped = _launch(job, asked)
+    try:
+        job.note_process(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
+    return process, pumped
 
 
 def _launch(job: Job, asked: dict[str, Any]) -> tuple[subprocess.Popen[bytes], list[tuple[int, int]]]:
@@ -208,18 +162,28 @@ def _ordinary_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _pump(terminal: int, file: int) -> None:
-    """Carry what is written to a terminal into a file until nobody has it open."""
+def _pump(terminal: int, file: int) -> int:
+    """Carry what is written to a terminal into a file until nobody has it open.
+
+    Goes on where the file takes no more (a full disk): the command must not wait for a reader, nor lose its terminal.
+
+    Returns:
+        Bytes that the file did not take.
+    """
+    lost = 0
     while True:
         try:
             data = os.read(terminal, CHUNK)
-        except OSError as error:
-            if error.errno == errno.EIO:
-                return
-            raise
+        except OSError:  # EIO: nobody has it open
+            return lost
         if not data:
-            return
-        _write_all(file, data)
+            return lost
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(file, left) :]
+        except OSError:
+            lost += len(left)
 
 
 def follow(job: Job, *, tail: bool = False) -> int:
@@ -239,6 +203,9 @@ def follow(job: Job, *, tail: bool = False) -> int:
     if code is None:
         _write_all(2, b"the job ended without a word: its devbox was stopped or the process killed\n")
         return 1
+    if job.lost_bytes:
+        words = f"{job.lost_bytes} bytes of what the job said are missing here: {job.root} had no room for them\n"
+        _write_all(2, words.encode(errors="replace"))
     return code
 
 
@@ -303,22 +270,8 @@ def files(asked: dict[str, Any]) -> dict[str, Any]:
     return {"folder": str(folder), "files": found}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def main(arguments: list[str]) -> int:
-    """Exit codes: the job's own for `follow`; else 0, or 2 with a line on stderr."""
+    """Exit codes: the job's own for `follow`; else 0, or with a line on stderr 2, or NO_ROOM where storage refuses."""
     try:
         if arguments == ["start"]:
             print(start(json.load(sys.stdin)).root.name)
@@ -336,6 +289,9 @@ def main(arguments: list[str]) -> int:
             raise ValueError("expected start, follow ID, stop ID, stop-all, list or files")
     except BrokenPipeError:
         os._exit(0)  # the connection went away; the job goes on
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return NO_ROOM
     except (ValueError, OSError, AttributeError) as error:
         print(f"keeper: {error}", file=sys.stderr)
         return 2
