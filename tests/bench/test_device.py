@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recipebox.bench import cuda_backends
 from recipebox.bench import gpu_state as gpu
 from recipebox.bench.cpu_backends import OnnxCpu
 from recipebox.bench.cuda_backends import DeviceBackend, EngineRunner, OnnxRunner, TorchRunner, checked_onnx
@@ -24,6 +27,8 @@ from recipebox.data.letterbox import letterbox, read_image, to_input
 from recipebox.errors import WeightsError
 from recipebox.evaluate.detector import TorchDetector
 from recipebox.evaluate.postprocess import detections
+from recipebox.export.onnx import export_onnx
+from recipebox.export.variant import Variant
 from recipebox.run_dir import RunDir
 
 
@@ -131,6 +136,38 @@ def test_nan_on_the_device_is_refused(run: RunDir, tiny: Any) -> None:
         detect(pipeline, np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(WeightsError, match="NaN or infinity"):
         list(pipeline.stream([lambda: np.zeros((64, 64, 3), np.uint8)] * 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "more"),
+    [
+        ("onnxruntime-cuda", "CUDAExecutionProvider", {"use_tf32": "0"}),
+        ("onnxruntime-tensorrt", "TensorrtExecutionProvider", {}),
+    ],
+)
+def test_providers_compute_what_the_gate_measured(
+    name: Any, provider: str, more: dict[str, str], tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FP32 is not rounded to TF32, and the types are the graph's: no flag lets a builder choose others."""
+    import onnxruntime
+
+    told: list[Any] = []
+    real = onnxruntime.InferenceSession
+
+    def session(content: Any, *rest: Any, providers: list[Any]) -> Any:
+        if providers == ["CPUExecutionProvider"]:
+            return real(content, *rest, providers=providers)
+        told.extend(providers)
+        raise RuntimeError("no GPU")
+
+    export_onnx(tiny.weights, tmp_path / "best.onnx", 64, sha256=tiny.sha256, variant=Variant("fp16"))
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(cuda_backends, "new_stream", lambda device: SimpleNamespace(cuda_stream=7))
+    with pytest.raises(WeightsError, match=f"{provider} cannot run it: no GPU"):
+        cuda_backends.open_onnx(tmp_path / "best.onnx", name, provider)
+    assert told == [(provider, {"device_id": "0", "user_compute_stream": "7"} | more)]
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == ("0" if name == "onnxruntime-tensorrt" else "1")
 
 
 def test_an_engine_of_another_batch_is_refused(run: RunDir) -> None:

@@ -5,6 +5,7 @@ Written without a GPU at hand: nothing here has run on one. The tests run it wit
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -215,12 +216,9 @@ def open_onnx(path: Path, name: Name, provider: str) -> DeviceBackend:
     stream = new_stream("cuda:0")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    provider_options = {"device_id": "0", "user_compute_stream": str(0 if stream is None else stream.cuda_stream)}
-    fp16 = {"trt_fp16_enable": "1"} if provider == "TensorrtExecutionProvider" and about.precision == "fp16" else {}
+    placed = [(provider, provider_options(provider, 0 if stream is None else stream.cuda_stream))]
     try:
-        session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=[(provider, provider_options | fp16)]
-        )
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=placed)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{path}: {provider} cannot run it: {first}") from None
@@ -232,6 +230,22 @@ def open_onnx(path: Path, name: Name, provider: str) -> DeviceBackend:
     backend = DeviceBackend(OnnxRunner(session, shape, "cuda"), about, name)
     backend.stream = stream
     return backend
+
+
+def provider_options(provider: str, stream: int) -> dict[str, str]:
+    """What a provider is told, so that it computes what the gate measured: in the graph's own precision, FP32 without TF32.
+
+    Args:
+        provider: ONNX Runtime's name of it.
+        stream: handle of the CUDA stream that it works on.
+    """
+    options = {"device_id": "0", "user_compute_stream": str(stream)}
+    if provider == "CUDAExecutionProvider":
+        return options | {"use_tf32": "0"}
+    # No trt_fp16_enable: with it the network is weakly typed and the builder chooses. The provider has no option
+    # against TF32; NVIDIA's libraries read this once, before the first network is built.
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    return options
 
 
 def checked_onnx(path: Path) -> tuple[Any, tuple[int, ...]]:
