@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from recipebox.bench.measure import END_TO_END, Timings
 from recipebox.bench.pipeline import STEPS, HostPipeline
 from recipebox.bench.table import comparison_table
 from recipebox.errors import WeightsError
+from recipebox.export.detector import OnnxDetector
+from recipebox.run_dir import RunDir
 
 
 def timings(seconds: Any) -> Timings:
@@ -49,6 +52,8 @@ def test_no_verdict_exactly_where_the_interval_holds_one(seed: int) -> None:
 def test_few_pairs_give_no_verdict() -> None:
     answer = comparison(timings([0.02] * (LEAST_PAIRS - 1)), timings([0.01] * (LEAST_PAIRS - 1)))
     assert answer["faster"] is None and "too few" in answer["why"]
+    assert set(answer["ratio"]["inference"]["p50"]) == {"ratio", "interval"}
+    assert set(answer["ratio"]["inference"]["p95"]) == {"ratio"}, "29 runs cannot bound it"
 
 
 def test_files_take_turns_on_the_same_images() -> None:
@@ -72,6 +77,20 @@ def test_files_take_turns_on_the_same_images() -> None:
     assert shown[0::2] == shown[1::2] and len(set(shown)) == 3
 
 
+def test_a_file_that_is_not_running_leaves_the_cores_to_the_other(run: RunDir) -> None:
+    """ONNX Runtime's threads wait awake for tens of milliseconds, about as long as the other file's turn takes."""
+    detector = OnnxDetector(run.onnx, threads=2)
+    told = detector._session.get_session_options()
+    assert told.get_session_config_entry("session.force_spinning_stop") == "1"
+    used = []
+    for _ in range(5):
+        detector(np.zeros((1, 3, 64, 64), np.float32))
+        before = time.process_time()
+        time.sleep(0.02)
+        used.append(time.process_time() - before)
+    assert min(used) < 0.005
+
+
 def test_other_classes_are_other_work() -> None:
     class Other(Slow):
         names = ("b",)
@@ -87,4 +106,5 @@ def test_table_shows_both_and_the_verdict() -> None:
     for side in "ab":
         document[side] = about | {"sha256": "0" * 64} | document[side]
     text = comparison_table(document | {"machine": {"cpu": "Example", "threads": 1, "cores": 2}})
+    assert [line.split()[-1] for line in text.splitlines() if line.startswith("inference")] == ["-"]
     assert "copy in" in text and "no verdict" in text and "3 images each, in turn, on Example, 1 thread" in text

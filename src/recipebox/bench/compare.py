@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recipebox.bench.measure import END_TO_END, Timings, run_once, warm_up
 from recipebox.bench.pipeline import Image, Pipeline
-from recipebox.bench.statistics import latency_summary, ratio_interval
+from recipebox.bench.statistics import bounded, latency_summary, ratio_interval
 from recipebox.errors import WeightsError
 from recipebox.progress import say
 
@@ -64,21 +64,24 @@ def comparison(first: Timings, second: Timings) -> dict[str, Any]:
     """How many times as long the first takes as the second, with 95 % intervals, and which one is faster end to end.
 
     Returns:
-        ratio: {step: {"p50": {"ratio": .., "interval": [lo, hi]}, "p95": ..}}, A over B; faster: "a", "b", or None
-        where the interval of the end-to-end p50 holds 1 or there are too few pairs; why: in words.
+        ratio: {step: {"p50": {"ratio": .., "interval": [lo, hi]}, "p95": ..}}, A over B, the interval absent where
+        there are too few pairs to bound that percentile; faster: "a", "b", or None where the interval of the end-to-end
+        p50 holds 1 or there are too few pairs; why: in words.
     """
     ratios: dict[str, Any] = {}
     for step in COMPARED:
         ratios[step] = {}
         for point in POINTS:
             ratio, low, high = ratio_interval(first.steps[step], second.steps[step], _percentile(point))
-            ratios[step][f"p{point}"] = {"ratio": ratio, "interval": [low, high]}
+            interval = {"interval": [low, high]} if bounded(point, first.runs) else {}
+            ratios[step][f"p{point}"] = {"ratio": ratio} | interval
+    if first.runs < LEAST_PAIRS:
+        why = f"no verdict: {first.runs} pairs are too few, {LEAST_PAIRS} are the least"
+        return {"ratio": ratios, "faster": None, "why": why}
     whole = ratios[END_TO_END]["p50"]
     low, high = whole["interval"]
     faster = "a" if high < 1 else "b" if low > 1 else None
-    if first.runs < LEAST_PAIRS:
-        faster, why = None, f"no verdict: {first.runs} pairs are too few, {LEAST_PAIRS} are the least"
-    elif faster is None:
+    if faster is None:
         why = f"no verdict: A takes {whole['ratio']:.3f} times as long as B, and the interval {_ends(whole)} holds 1"
     else:
         one, other = ("A", "B") if faster == "a" else ("B", "A")

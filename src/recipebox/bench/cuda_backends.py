@@ -233,7 +233,7 @@ def open_onnx(path: Path, name: Name, provider: str) -> DeviceBackend:
 
 
 def provider_options(provider: str, stream: int) -> dict[str, str]:
-    """What a provider is told, so that it computes what the gate measured: in the graph's own precision, FP32 without TF32.
+    """What a provider is told, so that it computes what the gate measured: the graph's own types, FP32 without TF32.
 
     Args:
         provider: ONNX Runtime's name of it.

@@ -1,11 +1,15 @@
 """Percentiles, jitter and intervals of timings. numpy only.
 
 Intervals are percentile bootstraps over circular blocks (Politis and Romano, 1992): timings of one machine come in
-spells, so neighbours are drawn together. Drawing single values would claim intervals too narrow.
+spells, so neighbours are drawn together. Drawing single values would claim intervals too narrow. No resample goes
+beyond the largest value that was measured, so near the tail a bootstrap alone claims too much: there are intervals of
+percentiles only where the values can bound them (`bounded`), and never narrower than the one by ranks, which holds
+whatever the values' distribution is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -25,7 +29,8 @@ def latency_summary(seconds: Timings) -> dict[str, Any]:
     """p50, p95, p99, max, mean and jitter in milliseconds, and 95 % intervals of the percentiles and the mean.
 
     Percentiles interpolate linearly between measured values, and every value counts. Jitter is the mean absolute
-    difference between one timing and the next (absent for a single timing).
+    difference between one timing and the next (absent for a single timing). The interval of a percentile is absent
+    where there are too few timings to bound it.
 
     Raises:
         ValueError: there are no timings, or one is negative or not finite.
@@ -36,10 +41,39 @@ def latency_summary(seconds: Timings) -> dict[str, Any]:
     if len(ms) > 1:
         summary["jitter"] = float(np.abs(np.diff(ms)).mean())
     statistics = np.concatenate([_points(ms[drawn]) for drawn in _resamples(len(ms))])
-    low, high = _interval(statistics)
-    keys = (*(f"p{point}" for point in POINTS), "mean")
-    summary["interval"] = {key: [float(a), float(b)] for key, a, b in zip(keys, low, high, strict=True)}
+    *ends, mean = _interval(statistics).T
+    ordered = np.sort(ms)
+    intervals: dict[str, list[float]] = {}
+    for point, (low, high) in zip(POINTS, ends, strict=True):
+        if bounded(point, len(ms)):
+            below, above = _ranks(point, len(ms))
+            intervals[f"p{point}"] = [float(min(low, ordered[below])), float(max(high, ordered[above]))]
+    summary["interval"] = intervals | {"mean": [float(end) for end in mean]}
     return summary
+
+
+def bounded(point: float, count: int) -> bool:
+    """Whether so many values can bound a percentile: the smallest and the largest of them hold it 95 times of 100.
+
+    6 values bound the 50th, 59 the 95th, 299 the 99th.
+    """
+    share = point / 100
+    return share**count + (1 - share) ** count <= 1 - CONFIDENCE
+
+
+def _ranks(point: float, count: int) -> tuple[int, int]:
+    """Places (from 0) of the two ordered values that hold a percentile 95 times of 100, by the binomial distribution.
+
+    Each end may miss it 2.5 times; where the largest value misses it more often, the lower end less.
+    """
+    share, places = point / 100, np.arange(count + 1)
+    logs = np.array([math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in places])
+    below = np.cumsum(np.exp(logs + places * math.log(share) + (count - places) * math.log(1 - share)))
+    tail = (1 - CONFIDENCE) / 2
+    # below[k]: how likely at most k values lie under the percentile; that at place k is under it where more than k do.
+    above = min(int(np.argmax(1 - below <= tail)), count - 1)
+    missed = 1 - CONFIDENCE - (1 - below[above])
+    return max(int(np.searchsorted(below, missed, side="right")) - 1, 0), above
 
 
 def _points(ms: Array) -> Array:

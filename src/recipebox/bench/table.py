@@ -38,7 +38,7 @@ def bench_table(document: dict[str, Any]) -> str:
                 ["ms an image", *_POINTS, "p50, 95 %"],
                 *(
                     [name, *(_ms(document["latency_ms"][step].get(point)) for point in _POINTS),
-                     _range(document["latency_ms"][step]["interval"]["p50"])]
+                     _range(document["latency_ms"][step]["interval"].get("p50"))]
                     for step, name in STEP_NAMES.items()
                 ),
             ]
@@ -70,7 +70,7 @@ def comparison_table(document: dict[str, Any]) -> str:
     for step, name in STEP_NAMES.items():
         sides = [_ms(document[side]["latency_ms"][step][point]) for side in "ab" for point in ("p50", "p95")]
         ratio = document["ratio"].get(step, {}).get("p50")
-        ends = [f"{ratio['ratio']:.3f}", _range(ratio["interval"], 3)] if ratio else ["", ""]
+        ends = [f"{ratio['ratio']:.3f}", _range(ratio.get("interval"), 3)] if ratio else ["", ""]
         rows.append([name, *sides, *ends])
     heads = [
         f"{side.upper()}  {document[side]['file']}  {document[side]['backend']}, {document[side]['precision']}, "
@@ -106,6 +106,8 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
-def _range(ends: Sequence[float], digits: int | None = None) -> str:
+def _range(ends: Sequence[float] | None, digits: int | None = None) -> str:
+    if ends is None:
+        return "-"
     low, high = ends
     return f"{low:.{digits}f} to {high:.{digits}f}" if digits else f"{_ms(low)} to {_ms(high)}"

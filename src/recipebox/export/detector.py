@@ -102,6 +102,9 @@ def open_session(path: Path, content: bytes, threads: int | None = None) -> onnx
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
+        # Awake only while it computes: after a run its threads would wait awake through what is timed next, which is
+        # the other file of a comparison, or the steps around the network.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     else:
         # Only what is timed may wait awake: beside other work that costs many times what it gives (recipebox/__init__).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
