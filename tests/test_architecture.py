@@ -24,6 +24,7 @@ JOB = (
         "stages",
         "teachers",
         "endings",
+        "making",
         "listing",
         "adopt",
         "check_data",
@@ -41,7 +42,20 @@ RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerat
 
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib", "fabric", "paramiko"}
 LIGHT = (
-    *("recipe", "supplies", "stages", "teachers", "endings", "listing", "job", "answers", "cli", "doctor", "checkup"),
+    *(
+        "recipe",
+        "supplies",
+        "stages",
+        "teachers",
+        "endings",
+        "making",
+        "listing",
+        "job",
+        "answers",
+        "cli",
+        "doctor",
+        "checkup",
+    ),
     *("check_data", "anchors_job", "bench_job", "shipping", "verbs", "adopt", "remote"),
     *FOUNDATION,
 )

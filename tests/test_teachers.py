@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from recipebox import job, teachers
+from recipebox import making, teachers
 from recipebox.errors import RunError
 from recipebox.recipe.lock import lock_digest
 from recipebox.run_dir import RunDir, write_json
@@ -96,9 +96,9 @@ def test_each_teacher_is_asked_for_by_its_own_lock_in_the_plans_order(
         assert digests[digest] == name
         return [runs[name]]
 
-    monkeypatch.setattr(job, "runs_with_lock", found)
-    monkeypatch.setattr(job, "finished_teacher", lambda found: found[0])
+    monkeypatch.setattr(making, "runs_with_lock", found)
+    monkeypatch.setattr(making, "finished_teacher", lambda found: found[0])
     plan: Any = SimpleNamespace(name="student", teachers=[SimpleNamespace(name=name) for name in runs])
-    assert job._teacher_runs(plan, Supplies(), {"teachers": locks}) == list(runs.values())
+    assert making.teacher_runs(plan, Supplies(), {"teachers": locks}) == list(runs.values())
     with pytest.raises(RunError, match="does not say which teachers"):
-        job._teacher_runs(plan, Supplies(), {"teachers": locks[:1]})
+        making.teacher_runs(plan, Supplies(), {"teachers": locks[:1]})

@@ -19,7 +19,7 @@ from recipebox.experiment.proof_text import proof_document, proof_text
 from recipebox.experiment.prove import prove
 from recipebox.experiment.teachers import teaching, untrained
 from recipebox.experiment.trace import WatchedTrainer, Window, trace
-from recipebox.job import plan_lock
+from recipebox.making import plan_lock
 from recipebox.recipe.plan import Plan
 from recipebox.run_dir import runs_root, write_json
 from recipebox.supplies import Supplies

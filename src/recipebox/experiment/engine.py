@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recipebox.errors import RunError, TrainingFailed
-from recipebox.job import finish_run, new_run, plan_lock
+from recipebox.job import finish_run
+from recipebox.making import new_run, plan_lock
 from recipebox.progress import say
 from recipebox.recipe.lock import lock_digest
 from recipebox.recipe.plan import Plan

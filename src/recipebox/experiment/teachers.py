@@ -10,7 +10,7 @@ import torch
 
 from recipebox.data.archive import file_sha256
 from recipebox.experiment.trace import WatchedTrainer, Window
-from recipebox.job import plan_lock
+from recipebox.making import plan_lock
 from recipebox.recipe.lock import lock_digest
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.technique_sections import Techniques
