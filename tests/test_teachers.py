@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +30,13 @@ def run(tmp_path: Path) -> RunDir:
     run.best.write_bytes(WEIGHTS)
     write_json(run.result("train"), {"weights": {"best": {"sha256": hashlib.sha256(WEIGHTS).hexdigest()}}})
     return run
+
+
+def settled(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[list[RunDir]]:
+    """`settled_runs` where `run` is the one that has the lock."""
+    monkeypatch.setattr(teachers, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(teachers, "runs_with_lock", lambda recipe, digest: [run])
+    return teachers.settled_runs(run.recipe, "digest", "teacher: ")
 
 
 def test_a_finished_teacher_is_reused(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,17 +64,16 @@ def test_a_spoiled_teacher_is_not(run: RunDir, content: str | None, capsys: pyte
 def test_a_teacher_in_training_is_waited_for(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(teachers, "_LOOK_AGAIN_S", 0.01)
     run.set_state("running")
     done = threading.Timer(0.2, run.set_state, ["finished"])
     done.start()
-    assert teachers.finished_teacher([run]) == run
+    with settled(run, monkeypatch) as found:
+        assert teachers.finished_teacher(found) == run
     done.join()
     assert "waiting for" in capsys.readouterr().err
 
 
 def test_a_teacher_whose_trainer_dies_is_not_waited_for_longer(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teachers, "_LOOK_AGAIN_S", 0.01)
     code = (
         "import sys, time; from pathlib import Path; from recipebox.run_dir import RunDir\n"
         "RunDir(Path(sys.argv[1])).set_state('running'); print(flush=True); time.sleep(60)"
@@ -78,7 +86,8 @@ def test_a_teacher_whose_trainer_dies_is_not_waited_for_longer(run: RunDir, monk
         assert run.state()[0] == "running"
         killer = threading.Timer(0.1, trainer.kill)
         killer.start()
-        assert teachers.finished_teacher([run]) is None
+        with settled(run, monkeypatch) as found:
+            assert teachers.finished_teacher(found) is None
     finally:
         trainer.kill()
         trainer.wait()
@@ -92,11 +101,12 @@ def test_each_teacher_is_asked_for_by_its_own_lock_in_the_plans_order(
     locks = [{"settings": {"train": name}, "teachers": []} for name in runs]
     digests = {lock_digest(lock): name for lock, name in zip(locks, runs, strict=True)}
 
-    def found(name: str, digest: str) -> list[RunDir]:
+    @contextmanager
+    def found(name: str, digest: str, whose: str) -> Iterator[list[RunDir]]:
         assert digests[digest] == name
-        return [runs[name]]
+        yield [runs[name]]
 
-    monkeypatch.setattr(making, "runs_with_lock", found)
+    monkeypatch.setattr(making, "settled_runs", found)
     monkeypatch.setattr(making, "finished_teacher", lambda found: found[0])
     plan: Any = SimpleNamespace(name="student", teachers=[SimpleNamespace(name=name) for name in runs])
     assert making.teacher_runs(plan, Supplies(), {"teachers": locks}) == list(runs.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from recipebox.errors import RecipeboxError, RunError, StorageError, storage_errors
+from recipebox.errors import CheckFailed, RecipeboxError, RunBusy, StorageError, storage_errors
 from recipebox.run_dir import RunDir
 
 
@@ -36,44 +36,67 @@ def claimed(run: RunDir) -> Iterator[None]:
     """Keep other processes from working on a run at the same time; the claim goes when the process goes.
 
     Raises:
-        RunError: another process is at work on it.
+        RunBusy: another process is at work on it.
+    """
+    with folder_locked(run.root, wait=False) as mine:
+        if not mine:
+            raise RunBusy(f"{run.root}: this run is being worked on by another process. Wait for it, or stop it first.")
+        yield
+
+
+@contextmanager
+def folder_locked(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a folder's lock, which goes when the process goes; nothing is held on systems without locks.
+
+    Args:
+        wait: until another process lets go of it.
+
+    Yields:
+        False where another process holds it.
+
+    Raises:
+        StorageError: the folder cannot be opened.
     """
     try:
         import fcntl
     except ImportError:  # not on Windows
-        yield
+        yield True
         return
-    with storage_errors(run.root):
-        folder = os.open(run.root, os.O_RDONLY)
+    with storage_errors(folder):
+        opened = os.open(folder, os.O_RDONLY)
     try:
+        mine = True
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise RunError(
-                f"{run.root}: this run is being worked on by another process. Wait for it, or stop it first."
-            ) from None
+            mine = False
         except OSError:
-            pass  # a file system without locks; state.json still says that the run is being worked on
-        yield
+            pass  # a file system without locks; state.json still says that a run is being worked on
+        yield mine
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 @contextmanager
-def state_kept(run: RunDir) -> Iterator[None]:
-    """Claim the run, and say in state.json that it is being worked on, and how that ended. Raises as `claimed`."""
+def state_kept(run: RunDir) -> Iterator[list[CheckFailed]]:
+    """Claim the run, and say in state.json that it is being worked on, and how that ended. Raises as `claimed`.
+
+    Yields:
+        A list for the checks that say no: with any in it the run ends as failed.
+    """
     with claimed(run):
         run.sweep()
-        with _state_kept(run):
-            yield
+        with _state_kept(run) as failed:
+            yield failed
 
 
 @contextmanager
-def _state_kept(run: RunDir) -> Iterator[None]:
+def _state_kept(run: RunDir) -> Iterator[list[CheckFailed]]:
+    failed: list[CheckFailed] = []
     run.set_state("running")
     try:
-        yield
-        run.set_state("finished")
+        yield failed
+        run.set_state("failed" if failed else "finished", "; ".join(map(str, failed)))
     except KeyboardInterrupt as interrupt:
         _record(run, "stopped", str(interrupt) or "interrupted")
         raise

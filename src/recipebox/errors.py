@@ -7,6 +7,7 @@ RecipeboxError                    exit code 1
 │   ├── DataError                 a data set is missing, incomplete or spoiled
 │   ├── WeightsError              weights are missing, unknown, corrupted or do not fit
 │   └── RunError                  a run folder is missing, unfinished or not a run
+│       └── RunBusy               another process is at work on it
 ├── CheckFailed                   exit code 3: everything ran, and a measured check says no
 ├── StorageError                  exit code 1: disk full, no permission, read-only
 ├── ConnectionFailed              exit code 1: a host cannot be reached, is not the one it was, or was lost
@@ -70,6 +71,10 @@ class WeightsError(BadInput):
 
 class RunError(BadInput):
     """A run folder is missing, unfinished or not a run."""
+
+
+class RunBusy(RunError):
+    """Another process is at work on a run."""
 
 
 class CheckFailed(RecipeboxError):

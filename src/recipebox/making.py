@@ -1,17 +1,18 @@
-"""A run as it is made: its folder with plan and lock, its teachers first, then its stages, with its state kept right."""
+"""A run as it is made: its folder with plan and lock, its teachers, then its stages, with its state kept right."""
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.endings import state_kept
-from recipebox.errors import CheckFailed, RunError, WeightsError
+from recipebox.errors import CheckFailed, RunBusy, RunError, WeightsError
 from recipebox.progress import say
 from recipebox.run_dir import RunDir, write_json, write_text
 from recipebox.stages import TEACHER_STAGES, Stage, is_done, read_lock, run_missing_stages, write_report
 from recipebox.supplies import Supplies
-from recipebox.teachers import finished_teacher, runs_with_lock
+from recipebox.teachers import finished_teacher, settled_runs, wait_for
 
 if TYPE_CHECKING:
     from recipebox.recipe.plan import Plan
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
 
 def carry_out(run: RunDir, plan: Plan, supplies: Supplies, stages: tuple[Stage, ...]) -> list[CheckFailed]:
     """Teachers, stages and report of one run, its state kept. Returns the checks that failed."""
-    with state_kept(run):
+    with state_kept(run) as failed:
         teachers = [] if is_done(run, "train") else teacher_runs(plan, supplies, read_lock(run))
-        failed = run_missing_stages(run, plan, supplies, teachers, stages)
+        failed += run_missing_stages(run, plan, supplies, teachers, stages)
         say(f"{plan.name}: report")
         write_report(run, supplies, plan, teachers=teachers)
-    if failed:
-        run.set_state("failed", "; ".join(str(error) for error in failed))
     return failed
 
 
@@ -46,34 +45,44 @@ def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> Run
     """A finished run with the teacher's lock."""
     from recipebox.recipe.lock import lock_digest
 
-    found = runs_with_lock(teacher.name, lock_digest(lock))
-    finished = finished_teacher(found)
-    if finished is not None:
-        return finished
-    for run in found:
-        if run.state()[0] not in {"stopped", "failed"}:
-            continue
-        say(f"teacher: going on with {run.root}, which was stopped")
+    digest, spoiled = lock_digest(lock), set[Path]()
+    while True:
+        with settled_runs(teacher.name, digest, "teacher: ") as found:
+            finished = finished_teacher(found)
+            if finished is not None:
+                return finished
+            open_runs = (run for run in found if run.state()[0] != "finished" and run.root not in spoiled)
+            stopped = next(open_runs, None)
+            run = stopped or new_run(teacher, supplies)
+        if stopped is None:
+            say(f"teacher: {teacher.name} is trained first, in {run.root}")
+        else:
+            say(f"teacher: going on with {run.root}, which was stopped")
         try:
             carry_out(run, teacher, supplies, TEACHER_STAGES)
             return run
+        except RunBusy:
+            wait_for(run, "teacher: ")  # another process took it up meanwhile
         except (RunError, WeightsError) as error:
-            # Spoiled, or taken up by another process meanwhile: a student must not depend on this one for ever.
+            if stopped is None:
+                raise
+            # A student must not depend on a spoiled run for ever.
             say(f"teacher: {run.root} cannot be continued: {error}")
-    run = new_run(teacher, supplies)
-    say(f"teacher: {teacher.name} is trained first, in {run.root}")
-    carry_out(run, teacher, supplies, TEACHER_STAGES)
-    return run
+            spoiled.add(run.root)
 
 
 def new_run(plan: Plan, supplies: Supplies) -> RunDir:
-    """A new run folder with plan and lock, or none at all."""
+    """A new run folder with plan and lock, or none at all.
+
+    Its state says that it is being worked on before there is a plan to see it by: nobody else may go on with it.
+    """
     from recipebox.recipe.plan import plan_to_yaml
 
     lock = plan_lock(plan, supplies)
     run = RunDir.create(plan.name)
     try:
         write_json(run.lock, lock)
+        run.set_state("running")
         write_text(run.plan, plan_to_yaml(plan))
     except BaseException:
         shutil.rmtree(run.root, ignore_errors=True)

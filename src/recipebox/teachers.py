@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from recipebox.errors import RunError
+from recipebox.endings import folder_locked
+from recipebox.errors import RunError, storage_errors
 from recipebox.progress import say
 from recipebox.run_dir import RunDir, runs_root
 from recipebox.stages import read_lock
@@ -26,21 +28,42 @@ def runs_with_lock(recipe: str, digest: str) -> list[RunDir]:
     return found
 
 
+@contextmanager
+def settled_runs(recipe: str, digest: str, whose: str = "") -> Iterator[list[RunDir]]:
+    """As `runs_with_lock`, once no process is working on any of them.
+
+    Until the block ends nobody else looks: whoever makes the run that is not there makes the only one.
+
+    Args:
+        whose: what a line begins with that says which run is waited for.
+
+    Raises:
+        StorageError: the recipe's folder of runs cannot be made.
+    """
+    folder = runs_root() / recipe
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        with folder_locked(folder, wait=True):
+            found = runs_with_lock(recipe, digest)
+            busy = next((run for run in found if run.state()[0] == "running"), None)
+            if busy is None:
+                yield found
+                return
+        wait_for(busy, whose)
+
+
 def wait_for(run: RunDir, whose: str = "") -> None:
     """Return once no other process is working on `run`; a line that begins with `whose` says that it is waited for."""
-    if run.state()[0] == "running":
-        say(f"{whose}waiting for {run.root}, which another process is working on")
-        while run.state()[0] == "running":
-            time.sleep(_LOOK_AGAIN_S)
+    say(f"{whose}waiting for {run.root}, which another process is working on")
+    time.sleep(_LOOK_AGAIN_S)
+    while run.state()[0] == "running":
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def finished_teacher(runs: list[RunDir]) -> RunDir | None:
-    """The first of `runs` that is finished with the weights it trained; None where there is none.
-
-    One that another process trains is waited for: two jobs with the same teacher train it once.
-    """
+    """The first of `runs` that is finished with the weights it trained; None where there is none."""
     for run in runs:
-        wait_for(run, "teacher: ")
         if run.state()[0] == "finished" and _intact(run):
             say(f"teacher: {run.root} is reused, its lock is the same")
             return run

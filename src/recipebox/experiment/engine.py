@@ -13,7 +13,7 @@ from recipebox.recipe.plan import Plan
 from recipebox.run_dir import RunDir
 from recipebox.stages import is_done
 from recipebox.supplies import Supplies
-from recipebox.teachers import runs_with_lock, wait_for
+from recipebox.teachers import settled_runs
 
 Engine = Callable[[list[Plan]], list[RunDir]]
 """Carries plans out and gives their runs, in the order of the plans. A run may have failed; its state says so."""
@@ -37,27 +37,20 @@ def sequential(supplies: Supplies) -> Engine:
 
 
 def _run(plan: Plan, supplies: Supplies) -> RunDir:
-    run = existing(plan, supplies)
-    if run is not None and measured(run):
-        say(f"{run.root} is reused, its lock is the same")
-        return run
-    if run is None:
-        run = new_run(plan, supplies)
-    else:
+    with settled_runs(plan.name, lock_digest(plan_lock(plan, supplies))) as found:
+        known = next(filter(measured, found), None)
+        if known is not None:
+            say(f"{known.root} is reused, its lock is the same")
+            return known
+        stopped = next(reversed(found), None)
+        run = stopped or new_run(plan, supplies)
+    if stopped is not None:
         say(f"going on with {run.root}, which was stopped")
     try:
         finish_run(run, plan, supplies)
     except TrainingFailed as error:
         say(f"{run.root} failed: {error}")
     return run
-
-
-def existing(plan: Plan, supplies: Supplies) -> RunDir | None:
-    """A run of this plan that is measured, else the latest, to go on with. What another process makes is awaited."""
-    runs = runs_with_lock(plan.name, lock_digest(plan_lock(plan, supplies)))
-    for run in runs:
-        wait_for(run)
-    return next(filter(measured, runs), None) or next(reversed(runs), None)
 
 
 def measured(run: RunDir) -> bool:
