@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from recipebox.errors import DataError
+from recipebox.recipe.load import load_recipe
 from recipebox.recipe.schema import Settings
-from recipebox.supplies import Supplies
+from recipebox.supplies import Supplies, probe, settled_plan
 
 
 @pytest.fixture
@@ -53,3 +54,26 @@ def test_a_set_with_errors_is_refused_unless_the_recipe_says_otherwise(
     taken = Supplies().detection_set(settings_of(plates, errors="leave_out"))
     assert [path.name for path in taken.train.images] == ["0.png"]
     assert "1 images left out" in capsys.readouterr().err
+
+
+def test_a_teachers_teacher_falls_back_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One learns from another, which learns from a third; only that one's weights cannot be had."""
+    body = (
+        "data: {{dataset: pcb-synthetic, images: 8}}\nmodel: {model}\n"
+        "train: {{epochs: 1, imgsz: 64, batch: 4, optimizer: SGD, lr0: {lr0}}}\n"
+    )
+    scratch = "{weights: scratch, arch: yolov8n}"
+    learning = "techniques: {{distillation: {{teachers: [{{recipe: {teacher}.yaml}}], logits: {{weight: 1.0}}}}}}\n"
+    texts = {
+        "first": body.format(model="{weights: yolov8x.pt, fallback: scratch}", lr0=0.01),
+        "second": body.format(model=scratch, lr0=0.02) + learning.format(teacher="first"),
+        "third": body.format(model=scratch, lr0=0.03) + learning.format(teacher="second"),
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    loaded = load_recipe(tmp_path / "third.yaml")
+    plan = settled_plan(loaded, probe("cpu"), Supplies(allow_fetch=False), None, {})
+    (first,) = plan.teachers[0].teachers
+    assert first.settings.model.weights == "scratch"
+    assert [taken.split()[1] for taken in first.fallbacks] == ["yolov8x.pt"]
+    assert capsys.readouterr().err.count("cannot be had") == 1

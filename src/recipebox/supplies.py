@@ -114,7 +114,7 @@ def settled_plan(
 
 def _first_missing(plan: Plan, machine: Machine, supplies: Supplies) -> tuple[str, BadInput] | None:
     """The first thing that cannot be had and may fall back, with the reason."""
-    for part in (*plan.teachers, plan):
+    for part in (*plan.forerunners(), plan):
         data, model = part.settings.data, part.settings.model
         try:
             supplies.weights(part.settings)

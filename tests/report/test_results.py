@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,6 +154,16 @@ def test_a_score_that_is_gone_is_no_split_without_defects(run: RunDir, edit_resu
 def test_fallbacks_of_run_and_teacher_are_said_loudly(make_run: Callable[..., RunDir]) -> None:
     taken = "weights: scratch in place of yolov8n.pt"
     assert warnings_to_heed(read_run(make_run("pcb-distill", fallbacks=(taken,)))) == [f"**Fallback taken:** {taken}"]
+
+
+def test_a_fallback_of_a_teachers_teacher_is_said_loudly(make_run: Callable[..., RunDir]) -> None:
+    taken = "weights: scratch in place of yolov8x.pt"
+    run = make_run("pcb-distill")
+    plan = yaml.safe_load(run.plan.read_text(encoding="utf-8"))
+    first = {**plan, "name": "first", "fallbacks": [taken]}
+    plan = {**plan, "teachers": [{**plan, "name": "second", "teachers": [first]}]}
+    run.plan.write_text(yaml.safe_dump(plan), encoding="utf-8")
+    assert warnings_to_heed(read_run(run)) == [f"**Fallback taken by the teacher** (first): {taken}"]
 
 
 def test_a_detector_that_finds_nothing_has_no_precision(run: RunDir, edit_result: Edit) -> None:

@@ -14,19 +14,12 @@ from recipebox.recipe.plan_record import Plan
 
 def describe_plan(plan: Plan) -> str:
     """What will run, what changed it, what is missing, what looks wrong, and what it will cost."""
-    first = list(_before(plan))
+    first = list(plan.forerunners())
     lines = [*_fallbacks(plan, first), *_body(plan, None)]
     for teacher in first:
         lines += ["", f"Runs first, unless a finished run with the same lock is found: {teacher.name}"]
         lines += _body(teacher, plan)
     return "\n".join([*lines, *_total(plan, first)]) + "\n"
-
-
-def _before(plan: Plan) -> Iterator[Plan]:
-    """The plans that run before `plan`, in the order they run."""
-    for teacher in plan.teachers:
-        yield from _before(teacher)
-        yield teacher
 
 
 def _fallbacks(plan: Plan, first: list[Plan]) -> list[str]:

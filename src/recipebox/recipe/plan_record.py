@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -67,6 +68,12 @@ class Plan:
     warnings: tuple[str, ...]
     teachers: tuple[Plan, ...]
     estimate: Estimate
+
+    def forerunners(self) -> Iterator[Plan]:
+        """The plans that run before this one, in the order they run: before a teacher its own teachers."""
+        for teacher in self.teachers:
+            yield from teacher.forerunners()
+            yield teacher
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:

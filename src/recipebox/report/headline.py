@@ -30,7 +30,7 @@ def _fallbacks(facts: RunFacts) -> list[str]:
     if facts.plan is None:
         return []
     lines = [f"**Fallback taken:** {escape(text)}" for text in facts.plan.fallbacks]
-    for teacher in facts.plan.teachers:
+    for teacher in facts.plan.forerunners():
         lines += [f"**Fallback taken by the teacher** ({escape(teacher.name)}): {escape(t)}" for t in teacher.fallbacks]
     return lines
 

@@ -163,7 +163,7 @@ def _value(value: Any) -> str:
 def warnings_section(facts: RunFacts, notes: Sequence[str]) -> str:
     """The plan's warnings, notes of the data set, and everything wrong with the files of the run."""
     plan_warnings = list(facts.plan.warnings) if facts.plan is not None else []
-    for teacher in facts.plan.teachers if facts.plan is not None else ():
+    for teacher in facts.plan.forerunners() if facts.plan is not None else ():
         plan_warnings += [f"teacher {teacher.name}: {text}" for text in teacher.warnings]
     items = [escape(text, 600) for text in (*plan_warnings, *notes, *facts.problems)]
     if len(items) > _MOST_PROBLEMS:
