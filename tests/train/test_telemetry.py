@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,27 @@ def test_a_hole_in_the_records_is_refused(run: RunDir, spoil: str) -> None:
 
 def test_only_finite_numbers_are_numbers() -> None:
     assert finite({"a": 1, "b": float("nan"), "c": float("inf")}) == {"a": 1.0}
+
+
+def test_an_epoch_is_on_the_disk_before_the_checkpoint_that_counts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """state.pt is synced when it is written: after a power cut the records must not lag behind it."""
+    synced: dict[str, str] = {}
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced[path.name] = path.read_text(encoding="utf-8")
+
+    run = RunDir.create("r", tmp_path)
+    telemetry = Telemetry(run)
+    monkeypatch.setattr(os, "fsync", watched)
+    for number in (1, 2):
+        telemetry.step({"step": number, "epoch": number, "loss": {}, "lr": 0.01, "techniques": {}})
+        telemetry.epoch(epoch(number))
+        for path in (run.epochs, run.steps):
+            assert synced[path.name] == path.read_text(encoding="utf-8")
+            assert synced[path.name].count("\n") == number
+    telemetry.close()

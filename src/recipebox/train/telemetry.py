@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -96,12 +97,17 @@ class Telemetry:
             self._steps.write(json.dumps(record, allow_nan=False) + "\n")
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Record an epoch and bring results.csv up to date."""
+        """Record an epoch and bring results.csv up to date.
+
+        All of it is on the disk when this returns: a checkpoint that counts epochs which a power cut took from the
+        records could not be gone on from.
+        """
         with storage_errors(self._run.steps):
-            self._steps.flush()
+            _to_disk(self._steps)
         self._epochs.append(record)
         with storage_errors(self._run.epochs), open(self._run.epochs, "a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
+            _to_disk(file)
         self._write_results_csv()
 
     def close(self) -> None:
@@ -119,6 +125,11 @@ class Telemetry:
             file.write(",".join(columns) + "\n")
             for row in rows:
                 file.write(",".join(f"{row[key]:.6g}" if key in row else "" for key in columns) + "\n")
+
+
+def _to_disk(file: IO[str]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 _METRIC_COLUMNS = {
