@@ -74,7 +74,7 @@ def about(measured: Measurement, fp32: Measurement, ours: Measurement | None) ->
     """mAP, what is lost from FP32, and the difference from recipebox's own file, each with its error."""
     keys = ("mAP50", "mAP50-95")
     entry: dict[str, Any] = {key: round(measured.summary(0.25)[key], 4) for key in keys}
-    entry["sizes"] = {one["name"]: round(one["mAP50-95"], 4) for one in measured.per_size()}
+    entry["sizes"] = {one["name"]: round(one["mAP50-95"], 4) for one in measured.per_size() if one["instances"]}
     for name, other in (("from fp32", fp32), ("from recipebox", ours)):
         if other is not None and other is not measured:
             change = (measured.map50_95 or 0.0) - (other.map50_95 or 0.0)

@@ -42,7 +42,10 @@ def test_a_false_alarm_counts_against_its_own_size_only() -> None:
 
 def test_boxes_of_one_size_are_one_group_and_no_boxes_none() -> None:
     true = [array([box(0, 8, 0), box(50, 8, 0)], 5)]
-    assert [entry["instances"] for entry in by_size([array([], 6)], true, ("a",), IOU_LEVELS)] == [0, 2]
+    none, all_of_them = by_size([array([], 6)], true, ("a",), IOU_LEVELS)
+    assert (none["instances"], all_of_them["instances"]) == (0, 2)
+    assert not {"mAP50", "mAP50-95"} & none.keys(), "a score of nothing is not measured, and no 0"
+    assert all_of_them["mAP50"] == all_of_them["mAP50-95"] == 0.0
     assert by_size([array([], 6)], [array([], 5)], ("a",), IOU_LEVELS) == []
 
 

@@ -27,7 +27,7 @@ def by_size(
         levels: overlaps at which a detection counts as right.
 
     Returns:
-        An entry a third: name, from_px, to_px (the last has none), instances, mAP50, mAP50-95.
+        An entry a third: name, from_px, to_px (the last has none), instances, and mAP50 and mAP50-95 where it has any.
     """
     sizes = np.concatenate([_size(boxes) for boxes in true]) if true else np.zeros(0)
     if not len(sizes):
@@ -57,20 +57,22 @@ def _third(
         size = _size(boxes)
         return (size >= low) & (size < (np.inf if high is None else high))
 
+    classes = np.concatenate([boxes[inside(boxes), 4] for boxes in true])
+    entry = {"name": name, "from_px": low} | ({"to_px": high} if high is not None else {}) | {"instances": len(classes)}
+    if not len(classes):
+        return entry
     own = np.concatenate([inside(boxes) for boxes in found])
     # For each detection and level: whether the box it finds is of this third; False where it finds none.
     right = np.concatenate([_look_up(inside(boxes), index) for boxes, index in zip(true, matched, strict=True)])
     finds = np.concatenate(matched) >= 0
     rows = np.concatenate(found)
-    classes = np.concatenate([boxes[inside(boxes), 4] for boxes in true])
     aps = []
     for level in range(finds.shape[1]):
         kept = np.where(finds[:, level], right[:, level], own)
         shown = dict(enumerate(names))
         results = ap_per_class(right[kept, level][:, None], rows[kept, 4], rows[kept, 5], classes, names=shown)
-        aps.append(float(results[5].mean()) if len(classes) else 0.0)
-    bounds = {"from_px": low} | ({"to_px": high} if high is not None else {})
-    return {"name": name, **bounds, "instances": len(classes), "mAP50": aps[0], "mAP50-95": float(np.mean(aps))}
+        aps.append(float(results[5].mean()))
+    return entry | {"mAP50": aps[0], "mAP50-95": float(np.mean(aps))}
 
 
 def _look_up(inside: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.bool_]:
