@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from recipebox.errors import BadInput, RecipeError
-from recipebox.recipe.load import LoadedRecipe, parse_set
+from recipebox.recipe.load import LoadedRecipe, assignment, parse_set
 from recipebox.recipe.machine import Machine
 from recipebox.recipe.plan import Change, Plan, make_plan
 from recipebox.recipe.schema import Settings
@@ -154,11 +154,6 @@ def _as_over(problem: str, keys: Mapping[str, Any]) -> str:
     for key in keys:
         problem = problem.replace(f"--set {key}", f"--over {key}")
     return problem
-
-
-def assignment(key: str, value: Any) -> str:
-    """As `--set` takes it."""
-    return f"{key}={json.dumps(value)}"
 
 
 def word(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 import re
 import sys
@@ -247,6 +248,11 @@ def parse_set(items: Iterable[str]) -> dict[str, Any]:
     if problems:
         raise RecipeError(problems)
     return result
+
+
+def assignment(key: str, value: Any) -> str:
+    """A setting as `--set` takes it; `parse_set` gives the value back."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def _known_path(key: str) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
+from recipebox.recipe.load import assignment
+from recipebox.recipe.problems import takes_names
 from recipebox.report.compare import Peer, count_text, map_text, train_command
 from recipebox.report.levers import lever_items
 from recipebox.report.markdown import bullets, code, escape, picture, shell, table
@@ -16,7 +18,7 @@ from recipebox.report.results import absent
 from recipebox.report.source import Document, RunFacts
 
 if TYPE_CHECKING:
-    from recipebox.recipe.plan_record import Plan
+    from recipebox.recipe.plan_record import Change, Plan
 
 _MOST_LOCK_ROWS = 80
 _MOST_PROBLEMS = 30
@@ -59,8 +61,10 @@ def _train_items(facts: RunFacts) -> list[str]:
         items.append(
             f"{count_text(train.count('epochs'))} epochs, {count_text(train.count('optimizer_steps'))} optimizer steps"
             + (f", {seconds / 60:.1f} minutes" if seconds is not None else "")
-            + (f", resumed {resumed} time(s)" if resumed else ", not interrupted" if resumed == 0 else "")
+            + (f", went on after epoch {resumed}" if resumed else ", in one go" if resumed == 0 else "")
         )
+        if changed := train.texts("differences"):
+            items.append(f"**not as its lock says**: {'; '.join(map(escape, changed))} when training went on")
         items.append(
             f"best.pt is epoch {count_text(train.count('best_epoch'))}: validation mAP50 "
             f"{map_text(train.number('val', 'mAP50'))}, mAP50-95 {map_text(train.number('val', 'mAP50-95'))}"
@@ -220,7 +224,7 @@ def repeat_section(facts: RunFacts, others: Sequence[Peer]) -> str:
     if facts.plan is None:
         return "\n".join([*lines, "Not known: plan.yaml cannot be read."])
     plan = facts.plan
-    commands = ["# the same settings, a new run", _train_words(plan)]
+    commands = ["# the same settings", _train_words(plan)]
     commands += ["# the same lock, and says whether the result is the same", f"recipebox train --locked {facts.folder}"]
     commands.append("# the stages of this run, each by itself")
     commands += [f"recipebox {stage} {facts.folder}" for stage in ("evaluate", "export", "bench", "report")]
@@ -236,14 +240,38 @@ def repeat_section(facts: RunFacts, others: Sequence[Peer]) -> str:
 
 
 def _train_words(plan: Plan) -> str:
-    """The command line of `plan`: its recipe, profile and --set values."""
+    """The command line that makes a run of `plan`: its recipe, profile, device, and what the command line changed.
+
+    A sweep's seed is its student's alone, while `--set train.seed` gives the teachers another one too.
+    """
     built_in = Path(plan.source).parent.name == "recipes"
-    words = ["recipebox", "train", shlex.quote(plan.name if built_in else str(plan.source))]
-    words += ["--profile", shlex.quote(str(plan.profile))] if plan.profile else []
-    for change in plan.changes:
-        if "--set" in str(change.by):
-            words += ["--set", shlex.quote(f"{change.path}={change.after}")]
-    return " ".join(words)
+    given = dict(_assigned(plan, change) for change in plan.changes if change.by == "--set")
+    seeds = [change for change in plan.changes if change.by == "--seeds"]
+    options = ["--profile", plan.profile] if plan.profile else []
+    options += ["--device", plan.device]
+    if plan.teachers:
+        options += [word for change in seeds for word in ("--seeds", str(change.after))]
+    else:
+        given |= dict(_assigned(plan, change) for change in seeds)
+    options += [word for key, value in given.items() for word in ("--set", assignment(key, value))]
+    verb = "sweep" if plan.teachers and seeds else "train"
+    return shlex.join(["recipebox", verb, plan.name if built_in else plan.source, *options])
+
+
+def _assigned(plan: Plan, change: Change) -> tuple[str, Any]:
+    """The setting that gives a change back, with its value; names of the user's own are set all together.
+
+    A dot in one of those would be taken for a section.
+    """
+    path: list[str] = []
+    for part in change.path.split("."):
+        path.append(part)
+        if takes_names(tuple(path)):
+            value: Any = plan.settings.model_dump(mode="json")
+            for key in path:
+                value = value[key]
+            return ".".join(path), value
+    return change.path, change.after
 
 
 def proof_section(facts: RunFacts, others: Sequence[Peer]) -> str:
