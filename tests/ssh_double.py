@@ -16,16 +16,21 @@ from paramiko import SFTPAttributes, SFTPHandle, SFTPServer, SFTPServerInterface
 class Door(paramiko.ServerInterface):
     """Lets one key in, and starts what is asked for."""
 
-    def __init__(self, server: SshDouble) -> None:
-        self.server = server
+    def __init__(self, server: SshDouble, transport: paramiko.Transport) -> None:
+        self.server, self.transport = server, transport
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self.server.logins.append(username)
         return paramiko.AUTH_SUCCESSFUL if key == self.server.user_key else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: tuple[str, int]) -> int:
+        threading.Thread(target=_jump, args=(self.transport, chanid, destination), daemon=True).start()
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
@@ -54,12 +59,14 @@ class SshDouble:
 
     Attributes:
         commands: what was asked to be executed, in order.
+        logins: who was about to prove that a key is theirs, in order.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder, self.environment = folder, environment
         self.host_key, self.user_key = paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()
         self.commands: list[str] = []
+        self.logins: list[str] = []
         self.transports: list[paramiko.Transport] = []
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
@@ -102,7 +109,7 @@ class SshDouble:
             transport.set_subsystem_handler("sftp", SFTPServer, Files)
             self.transports.append(transport)
             try:
-                transport.start_server(server=Door(self))
+                transport.start_server(server=Door(self, transport))
             except (paramiko.SSHException, EOFError):
                 continue
 
@@ -128,6 +135,28 @@ class SshDouble:
             channel.close()
         except (OSError, EOFError):
             pass
+
+
+def _jump(transport: paramiko.Transport, number: int, destination: tuple[str, int]) -> None:
+    """Carry a channel's bytes to another place and back, as a host on the way does."""
+    channel = transport.accept(20)
+    while channel is not None and channel.get_id() != number:
+        channel = transport.accept(20)
+    if channel is None:
+        return
+    with socket.create_connection(destination) as there:
+        back = threading.Thread(target=_carry, args=(there.recv, channel.sendall), daemon=True)
+        back.start()
+        _carry(channel.recv, there.sendall)
+    channel.close()
+
+
+def _carry(receive: Any, send: Any) -> None:
+    try:
+        while data := receive(1 << 16):
+            send(data)
+    except (OSError, EOFError):
+        pass
 
 
 def _pump(source: Any, send: Any) -> None:

@@ -75,10 +75,10 @@ def connected(host: Host) -> Iterator[Connection]:
     try:
         try:
             connection.open()
-        except paramiko.BadHostKeyException:
-            raise ConnectionFailed(
-                f"{host.name}: another machine answers than before: its host key is not the known one. {host.mend()}"
-            ) from None
+        except paramiko.BadHostKeyException as error:
+            place = "" if error.hostname == connection.host else f" at {error.hostname}, on the way"
+            known = f"another machine answers than before{place}: its host key is not the known one"
+            raise ConnectionFailed(f"{host.name}: {known}. {host.mend()}") from None
         except paramiko.AuthenticationException:
             raise ConnectionFailed(f"{host.name}: refuses this key. {host.mend()}") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -95,7 +95,6 @@ def connected(host: Host) -> Iterator[Connection]:
 
 
 def _connection(host: Host) -> Connection:
-    import paramiko
     from fabric import Config, Connection
 
     if host.config is not None:
@@ -105,15 +104,28 @@ def _connection(host: Host) -> Connection:
     # Within the devbox itself (a host without Python calls it there) sshd has its own port, not the published one.
     port = os.environ.get("RECIPEBOX_DEVBOX_PORT", "") if host.name == DEVBOX else ""
     connection = Connection(host.name, config=config, port=int(port) if port.isdigit() else None)
-    connection.connect_timeout = CONNECT_LIMIT_S
     if host.config is not None:
         connection.connect_kwargs.update(allow_agent=False, look_for_keys=False)
-    client = connection.client
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())  # Fabric's own default takes any key
-    known = host.known_hosts or Path.home() / ".ssh" / "known_hosts"
-    if known.is_file():
-        client.load_host_keys(str(known))
+    _known_only(connection, host.known_hosts or _users_known_hosts())
+    hop = connection.gateway
+    while isinstance(hop, Connection):  # what stands in a ProxyCommand is text here, and no client of ours
+        _known_only(hop, _users_known_hosts())
+        hop = hop.gateway
     return connection
+
+
+def _known_only(connection: Connection, known_hosts: Path) -> None:
+    """Refuse a key that is not in a file: Fabric's own clients, those of hosts on the way too, take any."""
+    import paramiko
+
+    connection.connect_timeout = CONNECT_LIMIT_S
+    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    if known_hosts.is_file():
+        connection.client.load_host_keys(str(known_hosts))
+
+
+def _users_known_hosts() -> Path:
+    return Path.home() / ".ssh" / "known_hosts"
 
 
 def _words(error: BaseException) -> str:
