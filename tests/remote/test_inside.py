@@ -62,6 +62,26 @@ def test_a_verb_runs_there_as_here(there: SshDouble) -> None:
     assert [one["exit_code"] for one in json.loads(out)] == [2, 0]
 
 
+def test_another_machines_project_lies_elsewhere(there: SshDouble) -> None:
+    """Nothing of this machine's folders is asked for there: relative names are those of the project there."""
+    project, ssh = there.folder / "elsewhere" / "its project", there.folder / "home" / ".ssh"
+    project.mkdir(parents=True)
+    ssh.mkdir(parents=True)
+    (project / "its-own.yaml").write_text("# purpose: to be found\nextends: pcb-baseline\n")
+    (ssh / "config").write_text((there.folder / ".devbox" / "ssh_config").read_text().replace("devbox\n", "other\n", 1))
+    shutil.copy(there.folder / ".devbox" / "known_hosts", ssh)
+    there.environment.pop("RECIPEBOX_PROJECT", None)
+    plan = ("run", "--host", "other", "plan", "its-own.yaml", "--json")
+    code, _, err = said(there, *plan, HOME=str(ssh.parent))
+    assert code == 2 and "does HOST lead to a devbox?" in err
+    there.environment["RECIPEBOX_PROJECT"] = str(project)
+    code, out, err = said(there, *plan, HOME=str(ssh.parent))
+    assert code == 0, err
+    assert json.loads(out)["name"] == "its-own"
+    (job,) = (there.folder / "runs" / ".jobs").glob("*/job.json")
+    assert json.loads(job.read_text())["folder"] == str(project)
+
+
 def slow_job(there: SshDouble) -> str:
     """The environment variable that makes recipebox there wait until it is told to stop."""
     package = there.folder / "slow"

@@ -37,8 +37,8 @@ class Detached(Exception):
     """The user left (Ctrl-\\), and the job goes on."""
 
 
-def run_inside(host: Host, arguments: Sequence[str], folder: Path) -> int:
-    """Run `recipebox ARGUMENTS` on a host and show it here; its exit code.
+def run_inside(host: Host, arguments: Sequence[str], folder: Path | None) -> int:
+    """Run `recipebox ARGUMENTS` on a host, in a folder or in its project, and show it here; its exit code.
 
     Raises:
         BadInput: the other side does not understand it.
@@ -76,12 +76,12 @@ def jobs_of(host: Host) -> list[dict[str, Any]]:
         return list_jobs(connection)
 
 
-def start_job(connection: Connection, arguments: Sequence[str], folder: Path) -> str:
+def start_job(connection: Connection, arguments: Sequence[str], folder: Path | None) -> str:
     """Start a job and return its id."""
     size = shutil.get_terminal_size()
     asked = {
         "arguments": list(arguments),
-        "folder": str(folder),
+        "folder": None if folder is None else str(folder),
         "terminal": {
             "stdout": sys.stdout.isatty(), "stderr": sys.stderr.isatty(), "columns": size.columns, "lines": size.lines,
         },

@@ -48,7 +48,8 @@ def start(asked: dict[str, Any]) -> Job:
     """Start `recipebox ARGUMENTS` under a keeper of its own and return once it runs.
 
     Args:
-        asked: arguments (list of text), folder, terminal ({stdout, stderr: is it one; columns, lines}), environment.
+        asked: arguments (list of text), folder (by default the devbox's project), terminal ({stdout, stderr: is it
+            one; columns, lines}), environment.
 
     Raises:
         ValueError: what was asked cannot be understood, or the folder is not there.
@@ -58,8 +59,13 @@ def start(asked: dict[str, Any]) -> Job:
     arguments, folder = asked.get("arguments"), asked.get("folder")
     if not isinstance(arguments, list) or not all(isinstance(one, str) and "\0" not in one for one in arguments):
         raise ValueError("the arguments are no list of text")
+    if folder is None:
+        folder = os.environ.get("RECIPEBOX_PROJECT")
+        if not folder:
+            raise ValueError("no RECIPEBOX_PROJECT here. A devbox's sshd sets it: does HOST lead to a devbox?")
     if not isinstance(folder, str) or not os.path.isdir(folder):
         raise ValueError(f"no folder {folder!r} here")
+    asked = {**asked, "folder": folder}
     with storage_errors(jobs_root()):
         jobs_root().mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())

@@ -24,11 +24,12 @@ def run(
 ) -> None:
     """Run a verb of recipebox there: same output, exit code and run folder. Ctrl-C stops it, Ctrl-\\ leaves it."""
     from recipebox.answers import relay
-    from recipebox.remote.hosts import find_host, find_project
+    from recipebox.remote.hosts import DEVBOX, find_host, find_project
     from recipebox.remote.inside import run_inside
 
     def action() -> int:
-        return run_inside(find_host(host, find_project()), arguments, Path.cwd())
+        folder = Path.cwd() if host == DEVBOX else None  # another machine has its project wherever it likes
+        return run_inside(find_host(host, find_project()), arguments, folder)
 
     raise typer.Exit(relay(action, as_json="--json" in arguments))
 
