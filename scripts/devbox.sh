@@ -86,26 +86,42 @@ image_lock() {
     echo "docker/Dockerfile: $tag@$digest"
 }
 
+# The pair of keys that opens this devbox and nothing else: by ssh-keygen of this machine, or of the image. There root
+# calls it, who may write the folder whosever it is, and whom it knows; what it made is given to who will use it.
+make_keys() {
+    if [ -s "$state/id_ed25519" ] && [ -s "$state/id_ed25519.pub" ]; then return; fi
+    if command -v ssh-keygen >/dev/null; then
+        rm -f "$state/id_ed25519"
+        ssh-keygen -q -t ed25519 -N '' -C recipebox-devbox -f "$state/id_ed25519"
+    else
+        # shellcheck disable=SC2016
+        "$docker" run --rm --network none --user 0:0 --volume "$state:/made" --entrypoint sh "$image" -c '
+            ssh-keygen -q -t ed25519 -N "" -C recipebox-devbox -f /tmp/id_ed25519 &&
+            chown "$1:$2" /tmp/id_ed25519 /tmp/id_ed25519.pub && mv /tmp/id_ed25519.pub /tmp/id_ed25519 /made
+        ' sh "$RECIPEBOX_UID" "$RECIPEBOX_GID"
+    fi || fail "no key was made; the lines above say why."
+}
+
+# Called by root for somebody else (RECIPEBOX_UID): what was made here belongs to them.
+hand_over() {
+    [ "$(id -u)" = "$RECIPEBOX_UID" ] || chown -h "$RECIPEBOX_UID:$RECIPEBOX_GID" "$state" "$state"/*
+}
+
 up() {
     engine
     settings
     "$docker" image inspect "$image" >/dev/null 2>&1 || fail "no image $image here yet: make image"
+    [ "$RECIPEBOX_UID" != 0 ] && [ "$RECIPEBOX_GID" != 0 ] ||
+        fail "nobody works as root in the devbox. Name a user who may write the project: RECIPEBOX_UID=1000 RECIPEBOX_GID=1000 make up"
     (
         umask 077
         mkdir -p "$state"
-        if [ ! -f "$state/id_ed25519" ]; then
-            if command -v ssh-keygen >/dev/null; then
-                ssh-keygen -q -t ed25519 -N '' -C recipebox-devbox -f "$state/id_ed25519"
-            else
-                "$docker" run --rm --network none --user "$RECIPEBOX_UID:$RECIPEBOX_GID" --volume "$state:$state" \
-                    --entrypoint ssh-keygen "$image" -q -t ed25519 -N '' -C recipebox-devbox -f "$state/id_ed25519"
-            fi
-        fi
+        make_keys
         touch "$state/authorized_keys"
         grep -qxFf "$state/id_ed25519.pub" "$state/authorized_keys" || cat "$state/id_ed25519.pub" >>"$state/authorized_keys"
     )
-    # Called by root for somebody else (RECIPEBOX_UID): what was just made belongs to them.
-    [ "$(id -u)" = "$RECIPEBOX_UID" ] || chown "$RECIPEBOX_UID:$RECIPEBOX_GID" "$RECIPEBOX_RUNS" "$state" "$state"/*
+    [ "$(id -u)" = "$RECIPEBOX_UID" ] || chown "$RECIPEBOX_UID:$RECIPEBOX_GID" "$RECIPEBOX_RUNS"
+    hand_over
     local before
     before="$(container)"
     if [ -z "$before" ]; then
@@ -126,6 +142,7 @@ up() {
     key="$("$docker" exec "$id" cat /etc/devbox/keys/ssh_host_ed25519_key.pub | cut -d' ' -f1,2)"
     printf '[127.0.0.1]:%s %s\n' "$port" "$key" "2222" "$key" | sort -u >"$state/known_hosts"
     ssh_config >"$state/ssh_config"
+    hand_over
     echo "devbox: up. \`make ssh\` goes in, \`make train\` runs inside, \`make down\` ends it." >&2
 }
 

@@ -172,6 +172,48 @@ def test_up_says_what_is_missing(checkout: Path, script: str, words: str) -> Non
     assert words in done.stderr
 
 
+KEYGEN = """\
+while [ "$1" != --volume ]; do [ "$1" = --user ] && user="$2"; shift; done
+[ "${user%%:*}" = 0 ] || { echo "No user exists for uid ${user%%:*}" >&2; exit 255; }
+rm -f "${2%%:*}/id_ed25519"
+ssh_keygen -q -t ed25519 -N "" -f "${2%%:*}/id_ed25519" </dev/null"""
+"""`docker run` of ssh-keygen in the image, which knows root and uid 1000 and nobody else."""
+
+
+@pytest.mark.parametrize("left", [(), ("id_ed25519",), ("id_ed25519.pub",)])
+def test_up_makes_keys_without_ssh_here(checkout: Path, left: tuple[str, ...]) -> None:
+    """Whoever calls, for himself or as root for somebody; half a pair is none."""
+    engine(checkout, f'case "$1" in ps) echo abc;; run) {KEYGEN};; esac')
+    tools = checkout / "bin"
+    for name in ("make", "bash", "sh", "sed", "cut", "id", "head", "cat", "cksum", "mkdir", "seq", "sleep", "touch",
+                 "rm", "grep", "chown", "timeout", "dirname", "sort", "printf", "expand"):  # fmt: skip
+        (tools / name).symlink_to(shutil.which(name) or pytest.fail(f"no {name}"))
+    (tools / "ssh_keygen").symlink_to(shutil.which("ssh-keygen") or pytest.skip("no ssh-keygen"))
+    state = checkout / ".devbox"
+    state.mkdir(mode=0o700)
+    for name in left:
+        (state / name).write_text("old\n")
+    owner = 1001 if os.geteuid() == 0 else os.geteuid()
+    given = {"RECIPEBOX_UID": str(owner), "RECIPEBOX_GID": str(owner)}
+    done = subprocess.run(
+        ["make", "--no-print-directory", "up"], cwd=checkout, env={"PATH": str(tools), **given},
+        capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "PRIVATE KEY" in (state / "id_ed25519").read_text()
+    assert (state / "id_ed25519.pub").read_text() in (state / "authorized_keys").read_text()
+    assert {path.stat().st_uid for path in (state, *state.iterdir())} == {owner}
+    # As arguments: no shell reads a value.
+    assert f"|sh|{owner}|{owner}|\n" in (checkout / "calls").read_text()
+
+
+def test_up_refuses_root_at_once(checkout: Path) -> None:
+    engine(checkout, UP)
+    done = make(checkout, "up", RECIPEBOX_UID="0", RECIPEBOX_GID="0")
+    assert done.returncode == 2 and "nobody works as root" in done.stderr
+    assert not (checkout / ".devbox").exists()
+
+
 def test_image_lock_writes_the_digest_of_the_tag(checkout: Path) -> None:
     digest = "sha256:" + "ab" * 32
     engine(checkout, f'case "$1 $2" in "image inspect") echo some/where@{digest};; esac')

@@ -154,7 +154,7 @@ def test_only_engine_make_and_git(devbox: Devbox, tmp_path: Path) -> None:
     tools.mkdir()
     for name in (
         *("docker", "docker-compose", "make", "git", "bash", "sh", "sed", "cut", "id", "head", "cat", "cksum", "mkdir"),
-        *("seq", "sleep", "touch", "grep", "chown", "timeout", "dirname", "sort", "printf", "expand"),
+        *("seq", "sleep", "touch", "rm", "grep", "chown", "timeout", "dirname", "sort", "printf", "expand"),
     ):
         found = shutil.which(name, path=devbox.environment["PATH"])
         if found:
@@ -165,8 +165,15 @@ def test_only_engine_make_and_git(devbox: Devbox, tmp_path: Path) -> None:
         ["make", "--no-print-directory", *arguments], cwd=devbox.project, env=bare, capture_output=True, text=True,
         timeout=600, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
+    state, kept = devbox.project / ".devbox", tmp_path / "kept"
+    kept.mkdir()
+    for path in state.glob("id_ed25519*"):
+        path.rename(kept / path.name)
+    assert call("down").returncode == 0
     done = call("up")
     assert done.returncode == 0, done.stderr
+    assert {path.stat().st_uid for path in (state, *state.iterdir())} == {CALLER}
+    assert (state / "id_ed25519").read_text() != (kept / "id_ed25519").read_text()
     done = subprocess.run(
         [devbox.project / "scripts" / "devbox.sh", "ssh", "id -un"], env=bare, capture_output=True, text=True,
         timeout=60, check=False, stdin=subprocess.DEVNULL,
