@@ -61,7 +61,7 @@ def test_the_way_leads_through_a_known_host(home: Path, edge: SshDouble, far: Ss
 def test_a_host_on_the_way_is_known_or_refused(home: Path, edge: SshDouble, far: SshDouble) -> None:
     (home / "config").write_text(entry("far", far, "  ProxyJump edge\n") + entry("edge", edge))
     know(home, far)
-    with pytest.raises(ConnectionFailed, match=r"not found in known_hosts.*`ssh far` must work"), connected(Host("far")):
+    with pytest.raises(ConnectionFailed, match=r"not found in known_hosts.*`ssh far` must"), connected(Host("far")):
         pass
     edge.write_known(paramiko.ECDSAKey.generate())
     know(home, edge, far)
