@@ -108,9 +108,11 @@ hand_over() {
 }
 
 up() {
-    engine
     settings
-    "$docker" image inspect "$image" >/dev/null 2>&1 || fail "no image $image here yet: make image"
+    if ! "$docker" image inspect "$image" >/dev/null 2>&1; then
+        engine
+        fail "no image $image here yet: make image"
+    fi
     [ "$RECIPEBOX_UID" != 0 ] && [ "$RECIPEBOX_GID" != 0 ] ||
         fail "nobody works as root in the devbox. Name a user who may write the project: RECIPEBOX_UID=1000 RECIPEBOX_GID=1000 make up"
     (
@@ -122,24 +124,27 @@ up() {
     )
     [ "$(id -u)" = "$RECIPEBOX_UID" ] || chown "$RECIPEBOX_UID:$RECIPEBOX_GID" "$RECIPEBOX_RUNS"
     hand_over
-    local before
-    before="$(container)"
-    if [ -z "$before" ]; then
-        compose --profile "$(profile)" up --detach --no-build >&2 || fail "the devbox did not start; the lines above say why."
-    fi
-    local id key
-    for _ in $(seq 100); do
+    local id key chosen published
+    id="$(container)"
+    if [ -z "$id" ]; then
+        chosen="$(profile)"
+        compose --profile "$chosen" up --detach --no-build >&2 || fail "the devbox did not start; the lines above say why."
         id="$(container)"
-        [ -n "$id" ] && "$docker" exec "$id" health 2>/dev/null && break
-        id=""
-        sleep 0.1
-    done
-    [ -n "$id" ] || {
+    else
+        # It has the port it was started with, whatever this shell's RECIPEBOX_SSH_PORT says.
+        published="$("$docker" port "$id" 2222/tcp 2>/dev/null | head -n 1)" || true
+        [ -z "$published" ] || port="${published##*:}"
+    fi
+    # One call waits for sshd and brings its key: from the engine, not from whoever answers at the port.
+    [ -n "$id" ] && key="$("$docker" exec "$id" sh -c '
+        for _ in $(seq 600); do
+            health 2>/dev/null && exec cut -d" " -f1,2 /etc/devbox/keys/ssh_host_ed25519_key.pub
+            sleep 0.05
+        done
+        exit 1')" && [[ "$key" == ssh-* ]] || {
         compose --profile cpu --profile gpu logs --tail 5 >&2 || true
         fail "the devbox does not come up; the lines above are its own."
     }
-    # The host key comes from the engine, not from whoever answers at the port.
-    key="$("$docker" exec "$id" cat /etc/devbox/keys/ssh_host_ed25519_key.pub | cut -d' ' -f1,2)"
     printf '[127.0.0.1]:%s %s\n' "$port" "$key" "2222" "$key" | sort -u >"$state/known_hosts"
     ssh_config >"$state/ssh_config"
     hand_over

@@ -161,7 +161,7 @@ def test_train_stays_here_without_an_image(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ('case "$1" in version) exit 1;; esac', "its daemon does not answer you"),
+        ('case "$1" in version | image) exit 1;; esac', "its daemon does not answer you"),
         ('case "$1" in image) exit 1;; esac', "no image recipebox-devbox here yet: make image"),
     ],
 )
@@ -183,7 +183,7 @@ ssh_keygen -q -t ed25519 -N "" -f "${2%%:*}/id_ed25519" </dev/null"""
 @pytest.mark.parametrize("left", [(), ("id_ed25519",), ("id_ed25519.pub",)])
 def test_up_makes_keys_without_ssh_here(checkout: Path, left: tuple[str, ...]) -> None:
     """Whoever calls, for himself or as root for somebody; half a pair is none."""
-    engine(checkout, f'case "$1" in ps) echo abc;; run) {KEYGEN};; esac')
+    engine(checkout, f'case "$1" in ps) echo abc;; exec) echo ssh-ed25519 AAAA;; run) {KEYGEN};; esac')
     tools = checkout / "bin"
     for name in ("make", "bash", "sh", "sed", "cut", "id", "head", "cat", "cksum", "mkdir", "seq", "sleep", "touch",
                  "rm", "grep", "chown", "timeout", "dirname", "sort", "printf", "expand"):  # fmt: skip
@@ -205,6 +205,40 @@ def test_up_makes_keys_without_ssh_here(checkout: Path, left: tuple[str, ...]) -
     assert {path.stat().st_uid for path in (state, *state.iterdir())} == {owner}
     # As arguments: no shell reads a value.
     assert f"|sh|{owner}|{owner}|\n" in (checkout / "calls").read_text()
+
+
+def test_up_keeps_the_port_it_has(checkout: Path) -> None:
+    """The port is the one that the engine published when the devbox was started."""
+    engine(checkout, 'case "$1" in ps) echo abc;; port) echo 127.0.0.1:2300;; exec) echo ssh-ed25519 AAAA;; esac')
+    owner = str(os.geteuid() or 1001)
+    done = make(checkout, "up", RECIPEBOX_UID=owner, RECIPEBOX_GID=owner)
+    assert done.returncode == 0, done.stderr
+    assert "    Port 2300\n" in (checkout / ".devbox" / "ssh_config").read_text()
+    assert "[127.0.0.1]:2300 ssh-ed25519 AAAA\n" in (checkout / ".devbox" / "known_hosts").read_text()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ('case "$1" in ps) echo abc;; exec) exit 1;; esac', "the devbox does not come up"),
+        ("", "the devbox does not come up"),  # it was started, and runs no longer
+        ('case "$*" in *" up "*) exit 1;; esac', "did not start"),
+    ],
+)
+def test_up_says_what_became_of_it(checkout: Path, script: str, words: str) -> None:
+    engine(checkout, script)
+    owner = str(os.geteuid() or 1001)
+    done = make(checkout, "up", RECIPEBOX_UID=owner, RECIPEBOX_GID=owner)
+    assert done.returncode == 2 and words in done.stderr
+    assert not (checkout / ".devbox" / "known_hosts").exists()
+
+
+def test_up_knows_two_profiles(checkout: Path) -> None:
+    engine(checkout, "")
+    owner = str(os.geteuid() or 1001)
+    done = make(checkout, "up", RECIPEBOX_UID=owner, RECIPEBOX_GID=owner, RECIPEBOX_DEVBOX_PROFILE="tpu")
+    assert done.returncode == 2 and "cpu or gpu" in done.stderr
+    assert "compose" not in (checkout / "calls").read_text()
 
 
 def test_up_refuses_root_at_once(checkout: Path) -> None:
