@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -32,6 +33,20 @@ def test_what_is_known_is_what_is_prepared(yolo_folder: Path):
     assert facts.counts == {split: len(boards.split(split)) for split in ("train", "val", "test")}  # type: ignore[arg-type]
     assert known("no-such-set").available is False
     assert len(known("coco8").names or ()) == 80 and known("coco8").download_bytes
+
+
+def test_what_is_known_is_what_is_prepared_where_val_is_split_off(yolo_folder: Path):
+    """Names that are classes are seen from the labels alone."""
+    (yolo_folder / "images/steel").mkdir()
+    (yolo_folder / "labels/steel").mkdir()
+    for number in range(60):
+        stem = f"{'abcdef'[number % 6] * 3}_{number:02}"
+        shutil.copy(yolo_folder / "images/train/train_0.png", yolo_folder / f"images/steel/{stem}.png")
+        (yolo_folder / f"labels/steel/{stem}.txt").write_text(f"{number % 6} 0.5 0.5 0.25 0.5\n")
+    (yolo_folder / "data.yaml").write_text("names: [a, b, c, d, e, f]\ntrain: images/steel\n")
+    facts, steel = known(str(yolo_folder)), prepare(str(yolo_folder))
+    assert facts.counts == {split: len(steel.split(split)) for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    assert {int(boxes[0, 0]) for boxes in steel.train.boxes} == set(range(6))
 
 
 def test_a_subset_is_seeded_and_leaves_val_and_test(yolo_folder: Path):

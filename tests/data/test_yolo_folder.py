@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipebox.data.yolo_folder import find_layout, group_of, load
+from recipebox.data.split_off import group_of
+from recipebox.data.yolo_folder import find_layout, load
 from recipebox.data.yolo_labels import MAX_BOXES, LabelReader, label_path
 from recipebox.errors import DataError
 
@@ -73,6 +74,67 @@ def test_without_a_val_split_whole_groups_are_split_off(tmp_path: Path, cache: P
         assert not {group_of(path) for path in layout.train} & {group_of(path) for path in layout.val}
     assert find_layout(tmp_path / "set", seed=1).val == layout.val
     assert any(find_layout(tmp_path / "set", seed=seed).val != layout.val for seed in range(2, 6))
+
+
+def _without_val(root: Path, groups: dict[str, int], class_of: Callable[[str, int], int]) -> Path:
+    """A folder that names no val: so many images of each group, with one box each."""
+    for kind in ("images", "labels"):
+        (root / kind / "train").mkdir(parents=True)
+    for group, images in groups.items():
+        for number in range(images):
+            (root / f"images/train/{group}_{number}.png").touch()
+            label = root / f"labels/train/{group}_{number}.txt"
+            label.write_text(f"{class_of(group, number)} 0.5 0.5 0.25 0.5\n")
+    (root / "data.yaml").write_text(f"names: {[f'class {n}' for n in range(len(groups))]}\ntrain: images/train\n")
+    return root
+
+
+DEFECTS = ("crazing", "inclusion", "patches", "pitted", "rolled-in", "scratches")
+
+
+def test_names_that_are_classes_make_no_val_that_train_never_sees(tmp_path: Path, cache: Path):
+    folder = _without_val(tmp_path / "steel", dict.fromkeys(DEFECTS, 60), lambda group, _: DEFECTS.index(group))
+    for seed in range(5):
+        layout = find_layout(folder, seed=seed)
+        assert {group_of(path) for path in layout.train} == set(DEFECTS)
+        assert len({group_of(path) for path in layout.val}) > 2
+        assert 36 <= len(layout.val) <= 72
+        assert any("runs of 10 consecutive files" in note for note in layout.notes)
+
+
+def test_names_that_every_class_has_keep_their_images_together(tmp_path: Path, cache: Path):
+    folder = _without_val(tmp_path / "boards", dict.fromkeys(DEFECTS, 60), lambda _, number: number % 6)
+    layout = find_layout(folder)
+    assert len(layout.val) == 60 and len({group_of(path) for path in layout.val}) == 1
+    assert any("file name groups" in note for note in layout.notes)
+
+
+@pytest.mark.parametrize(
+    ("groups", "largest", "how"),
+    [
+        ({"long": 70, **{f"short{letter}": 5 for letter in "abcdef"}}, 20, "file name groups"),
+        ({**{f"long{letter}": 24 for letter in "abcd"}, "short": 4}, 20, "runs of 10 consecutive files"),
+        ({"long": 76, **{f"short{letter}": 4 for letter in "abcdef"}}, 20, "runs of 10 consecutive files"),
+    ],
+)
+def test_val_never_takes_a_group_that_is_more_than_its_share(
+    tmp_path: Path, cache: Path, groups, largest: int, how: str
+):
+    folder = _without_val(tmp_path / "boards", groups, lambda _, number: number % 3)
+    for seed in range(8):
+        layout = find_layout(folder, seed=seed)
+        assert largest / 2 <= len(layout.val) <= largest
+        assert any(how in note for note in layout.notes)
+
+
+@pytest.mark.parametrize("images", [10, 40])
+def test_a_class_of_few_images_stays_in_train_unless_all_classes_are_so_small(tmp_path: Path, cache: Path, images: int):
+    folder = _without_val(tmp_path / "rare", {"board": images}, lambda _, number: number // 3)
+    for seed in range(5):
+        layout = find_layout(folder, seed=seed)
+        assert {int(path.stem[6:]) // 3 for path in layout.train} == set(range((images + 2) // 3))
+    folder = _without_val(tmp_path / "single", {"board": images}, lambda _, number: number)
+    assert len(find_layout(folder).val) == images // 5
 
 
 def test_groups_drop_what_only_counts():

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from recipebox.adopt.found import Item
 from recipebox.adopt.survey import telling_folders
+from recipebox.data.split_off import LARGEST_SHARE, are_classes
 from recipebox.errors import BadInput
 
 _RUN = 10
 """Consecutive files that stay together where nothing else is known, at most."""
-_LARGEST_SHARE = 0.75
-"""A group with more of the images leaves too little to choose from."""
 _TOKENS = re.compile(r"[^\W\d_]+|\d+")
 
 
@@ -56,9 +55,10 @@ def group(items: Sequence[Item], root: Path, by: str | None, *, folders_are_clas
         candidates += [("names", keys) for keys in _by_name(bases)]
     if any(".rf." in path.stem for path in inside):
         candidates.append(("copies", bases))
+    shown = [{box[0] for box in item.boxes} for item in items]
     for least in (5, 3):
         for kind, keys in candidates:
-            if _tells_apart(keys, least) and not _are_classes(keys, items):
+            if _tells_apart(keys, least) and not are_classes(keys, shown):
                 return Grouping(keys, kind, f"{_where(kind)}: {_examples(keys)}")
     return _by_runs(inside, bases)
 
@@ -125,19 +125,7 @@ def _are_hashes(names: Sequence[str]) -> bool:
 
 def _tells_apart(keys: Sequence[str], least: int) -> bool:
     sizes = Counter(keys)
-    return len(sizes) >= least and max(sizes.values()) <= _LARGEST_SHARE * len(keys) and len(keys) >= 1.5 * len(sizes)
-
-
-def _are_classes(keys: Sequence[str], items: Sequence[Item]) -> bool:
-    """Whether groups are classes by another name: then most classes live in one group, and a split would lose them."""
-    homes: dict[int, set[str]] = {}
-    images: Counter[int] = Counter()
-    for key, item in zip(keys, items, strict=True):
-        for number in {box[0] for box in item.boxes}:
-            homes.setdefault(number, set()).add(key)
-            images[number] += 1
-    usual = [number for number in homes if images[number] >= 3]
-    return len(usual) > 1 and sum(len(homes[number]) == 1 for number in usual) * 2 > len(usual)
+    return len(sizes) >= least and max(sizes.values()) <= LARGEST_SHARE * len(keys) and len(keys) >= 1.5 * len(sizes)
 
 
 def _by_runs(inside: Sequence[Path], bases: Sequence[str]) -> Grouping:

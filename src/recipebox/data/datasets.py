@@ -92,7 +92,7 @@ def prepare_from(name: str, archive: Path, *, seed: int = 0) -> DetectionSet:
 
 
 def known(name_or_folder: str, images: int | None = None) -> Known:
-    """What can be said quickly: no image, no label and no network.
+    """What can be said quickly: no image, no network, and labels only where val has to be split off.
 
     Args:
         name_or_folder: as for `prepare`.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipebox.data.split_off import split_off
 from recipebox.data.yolo_description import Faults, class_names, read_description, shortened, spelled, text_lines, wrong
 from recipebox.errors import DataError
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from recipebox.data.detection_set import DetectionSet
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-VAL_SHARE = 0.2
-"""Share of the images that becomes val where the folder has none."""
 
 _TEST_IS_VAL = "there is no test split: val serves as test, so the test numbers are not independent of model selection"
 
@@ -38,7 +35,7 @@ class Layout:
 
 
 def find_layout(folder: Path, *, name: str | None = None, names: Sequence[str] | None = None, seed: int = 0) -> Layout:
-    """Read data.yaml and list the images; no image and no label is opened.
+    """Read data.yaml and list the images; no image is opened, and labels only where val has to be split off.
 
     Args:
         folder: the data set's folder, or its YAML file.
@@ -206,35 +203,10 @@ def _unreadable_folder(error: OSError) -> None:
     raise DataError(f"{error.filename}: {error.strerror}. Mend its permissions, or take it out of the data set.")
 
 
-def group_of(image: Path) -> str:
-    """What an image shares with those that were taken beside it: its stem without what merely counts.
-
-    `cam2_000317.jpg` -> `cam2`; `board7_jpg.rf.0a1b2c.jpg` -> `board7_jpg` (augmented copies stay together).
-    """
-    stem = image.stem.partition(".rf.")[0]
-    return re.sub(r"[-_ .]*\d+$", "", stem) or stem[:-3] or stem
-
-
 def _split_off_val(layout: Layout, seed: int) -> None:
-    groups: dict[str, list[Path]] = {}
-    for image in layout.train:
-        groups.setdefault(group_of(image), []).append(image)
-    how = "file name groups"
-    if len(groups) < 5 or max(map(len, groups.values())) > len(layout.train) * (1 - VAL_SHARE):
-        # One long series: neighbours look alike, so it is cut into runs of consecutive files, not single ones.
-        size = max(1, min(10, len(layout.train) // 10))
-        groups = {str(start): layout.train[start : start + size] for start in range(0, len(layout.train), size)}
-        how = f"runs of {size} consecutive files"
-    order = sorted(groups)
-    random.Random(seed).shuffle(order)
-    chosen: set[Path] = set()
-    for group in order:
-        if len(chosen) + len(groups[group]) <= max(1, round(len(layout.train) * VAL_SHARE)) or not chosen:
-            chosen.update(groups[group])
+    chosen, how = split_off(layout.train, seed)
     if len(chosen) >= len(layout.train):
         raise DataError(f"{layout.root}: too few images to split off a val set. Name one in data.yaml (`val:`).")
     layout.val = [image for image in layout.train if image in chosen]
     layout.train = [image for image in layout.train if image not in chosen]
-    layout.notes.append(
-        f"there is no val split: {len(layout.val)} training images serve as val, chosen by {how} with seed {seed}"
-    )
+    layout.notes.append(f"there is no val split: {len(layout.val)} training images serve as val, chosen by {how}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipebox.data.findings.finding import Fault
-from recipebox.data.findings.label_line import MAX_BOXES, read_line
+from recipebox.data.findings.label_line import MAX_BOXES, MAX_LABEL_BYTES, read_line
 
 if TYPE_CHECKING:
     from recipebox.data.detection_set import Split
 
-__all__ = ["MAX_BOXES", "LabelReader", "count", "label_file", "label_path"]
+__all__ = ["MAX_BOXES", "LabelReader", "classes_in", "count", "label_file", "label_path"]
 
 
 def label_file(image: str) -> str:
@@ -26,6 +28,25 @@ def label_file(image: str) -> str:
 def label_path(image: Path) -> Path:
     """`label_file` of a Path."""
     return Path(label_file(str(image)))
+
+
+def classes_in(file: str) -> set[int]:
+    """The class numbers of a label file, for a quick look: what cannot be read is LabelReader's to tell."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a pipe
+    except (OSError, ValueError):
+        return set()
+    try:
+        content = os.read(handle, min(os.fstat(handle).st_size, MAX_LABEL_BYTES))
+    except OSError:
+        return set()
+    finally:
+        os.close(handle)
+    found: set[int] = set()
+    for first in {fields[0] for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if (fields := line.split())}:
+        with suppress(ValueError, OverflowError):  # no number, or infinite
+            found.add(int(float(first)))
+    return found
 
 
 class LabelReader:
