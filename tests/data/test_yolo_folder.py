@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -353,6 +354,42 @@ def test_lists_of_images_may_begin_with_a_byte_order_mark(yolo_folder: Path):
 def test_names_that_yaml_reads_as_something_else_are_refused(yolo_folder: Path, names: str):
     (yolo_folder / "data.yaml").write_text(f"names: {names}\ntrain: images/train\nval: images/val\n")
     with pytest.raises(DataError, match="quotes"):
+        load(yolo_folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["0402", "0x1F", "12:30", "1_2", "1.50", "+5", "1.0e+3", "2026-1-2 10:00:00", "~", "True"]
+)
+@pytest.mark.parametrize("names", ["[{}, dent]", "{{0: {}, 1: dent}}", "\n- {}\n- dent"])
+def test_a_name_that_yaml_changes_is_refused_with_its_line(yolo_folder: Path, names: str, name: str):
+    (yolo_folder / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {names.format(name)}\n")
+    line = names.count("\n") // 2 + 3
+    with pytest.raises(DataError, match=rf"data\.yaml:{line}: .*{re.escape(name)}.*quotes"):
+        load(yolo_folder)
+    quoted = names.format(f"'{name}'")
+    (yolo_folder / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {quoted}\n")
+    assert load(yolo_folder).names == (name, "dent")
+
+
+def test_numbers_that_stay_as_written_are_names(yolo_folder: Path):
+    (yolo_folder / "data.yaml").write_text(
+        "names: [1206, 0805, 1.5, 2026-11-22]\ntrain: images/train\nval: images/val\n"
+    )
+    assert load(yolo_folder).names == ("1206", "0805", "1.5", "2026-11-22")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("names: [a, b]\ntrain: images/train\nval: images/val\ntrain: images/test\n", "4: `train` .* line 2"),
+        ("train: images/train\nnames:\n  0: a\n  1: b\n  1: c\n", "5: `1` .* line 4"),
+        ("train: images/train\nnames: {0: a, 1: b, 0x1: c}\n", "2: `0x1` .* line 2"),
+        ("names: [a, b]\ntrain: images/train\n'names': [b, a]\n", "3: `names` .* line 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_line(yolo_folder: Path, text: str, told: str):
+    (yolo_folder / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=rf"data\.yaml:{told}"):
         load(yolo_folder)
 
 

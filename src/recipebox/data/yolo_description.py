@@ -19,12 +19,15 @@ Faults = list[tuple[Fault, Path, int | None]]
 """What is wrong with a description, with file and line, where somebody wants to hear of all of it."""
 
 
-def read_description(folder: Path, names: Sequence[str] | None) -> tuple[dict[str, Any], Path | None, Path]:
+def read_description(
+    folder: Path, names: Sequence[str] | None, faults: Faults | None = None
+) -> tuple[dict[str, Any], Path | None, Path]:
     """The content of the YAML file, that file (None: there is none), and the folder its paths count from.
 
     Args:
         folder: the data set's folder, or its YAML file.
         names: class names that make a description unnecessary.
+        faults: keys that stand twice, and names that YAML reads as something else; None: raised.
 
     Raises:
         DataError: there is none, or it is no YAML.
@@ -44,7 +47,7 @@ def read_description(folder: Path, names: Sequence[str] | None) -> tuple[dict[st
             raise DataError(_undescribed(folder))
         return ({} if names is not None else {"names": text_lines(folder / "classes.txt")}), None, folder.absolute()
     try:
-        description = yaml.safe_load(yaml_file.read_text(encoding="utf-8"))
+        description = _content(yaml_file, faults)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{yaml_file}:{mark.line + 1}" if mark else str(yaml_file)
@@ -61,6 +64,70 @@ def read_description(folder: Path, names: Sequence[str] | None) -> tuple[dict[st
     if not isinstance(description, dict):
         raise DataError(f"{yaml_file}: expected keys such as names, train and val.")
     return description, yaml_file, yaml_file.parent.absolute()
+
+
+def _content(yaml_file: Path, faults: Faults | None) -> Any:
+    """What the file says. YAML's reader takes the last of two equal keys, and 0402 for an octal number, without a word.
+
+    Raises:
+        DataError: without `faults`, the first of these.
+        yaml.YAMLError, ValueError, RecursionError, OSError: it cannot be read.
+    """
+    import yaml
+
+    loader = yaml.SafeLoader(yaml_file.read_text(encoding="utf-8"))
+    try:
+        top = loader.get_single_node()
+        if not isinstance(top, yaml.MappingNode):
+            return None
+        names = _values(loader, top, yaml_file, faults).get("names")
+        meant = [] if names is None else _misread(loader, names, yaml_file, faults)
+        content: dict[str, Any] = loader.construct_document(top)
+    finally:
+        loader.dispose()
+    if isinstance(content.get("names"), list | dict):
+        for key, written in meant:
+            content["names"][key] = written
+    return content
+
+
+def _misread(loader: Any, names: Any, where: Path, faults: Faults | None) -> list[tuple[Any, str]]:
+    """Index or key of each class name whose value is not what is written, and what is written."""
+    import yaml
+
+    entries: dict[Any, Any] = {}
+    if isinstance(names, yaml.MappingNode):
+        entries = _values(loader, names, where, faults)
+    elif isinstance(names, yaml.SequenceNode):
+        entries = dict(enumerate(names.value))
+    meant = []
+    for key, node in entries.items():
+        value = loader.construct_object(node) if isinstance(node, yaml.ScalarNode) else ""
+        if isinstance(value, bool) or (str(value) != node.value and not isinstance(value, str)):
+            meant.append((key, str(node.value)))
+            if node.value:  # nothing at all is no name, which is told with the names
+                read = shortened(str(value))
+                told = f"the class name {shortened(node.value)} is read as {read} by YAML. Put it in quotes."
+                wrong(faults, "names-unclear", where, told, "names", node.start_mark.line + 1)
+    return meant
+
+
+def _values(loader: Any, mapping: Any, where: Path, faults: Faults | None) -> dict[Any, Any]:
+    """The value nodes of a mapping by their keys; a key that stands twice is a fault."""
+    import yaml
+
+    values: dict[Any, Any] = {}
+    lines: dict[Any, int] = {}
+    for key_node, value_node in mapping.value:
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
+        if key in values:
+            told = f"`{shortened(key_node.value)}` stands here a second time (first in line {lines[key]}). Keep one."
+            wrong(faults, "key-repeated", where, told, "", line)
+        values[key] = value_node
+        lines.setdefault(key, line)
+    return values
 
 
 def _undescribed(folder: Path) -> str:
@@ -111,12 +178,11 @@ def class_names(description: dict[str, Any], where: Path, faults: Faults | None)
     return cleaned
 
 
-def wrong(faults: Faults | None, rule: str, where: Path, told: str, key: str) -> None:
-    """Collect what is wrong with the value of a key, or raise it where nobody collects."""
+def wrong(faults: Faults | None, rule: str, where: Path, told: str, key: str, line: int | None = None) -> None:
+    """Collect what is wrong with the value of a key, or raise it where nobody collects; `line` where it is known."""
     if faults is None:
-        raise DataError(f"{where}: {told}")
-    line = None
-    if where.is_file():
+        raise DataError(f"{where}:{line}: {told}" if line else f"{where}: {told}")
+    if line is None and where.is_file():
         begins = re.compile(rf"\s*['\"]?{key}['\"]?\s*:")
         line = next((number for number, text in enumerate(_raw_lines(where), start=1) if begins.match(text)), None)
     faults.append((Fault(rule, told), where, line))

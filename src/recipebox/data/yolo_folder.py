@@ -88,7 +88,7 @@ def read_layout(
 def _described(
     folder: Path, name: str | None, names: Sequence[str] | None, faults: Faults | None
 ) -> tuple[Layout, dict[str, list[str]]]:
-    description, yaml_file, root = read_description(folder, names)
+    description, yaml_file, root = read_description(folder, names, faults)
     named_here = names is not None and yaml_file is None
     all_names = tuple(names or ()) if named_here else class_names(description, yaml_file or folder, faults)
     notes: list[str] = []

@@ -129,6 +129,10 @@ PLANTED = [
     ("names-unclear", yaml("[scratch, dent]", "[scratch, scratch]"), "data.yaml", 1),
     ("names-unclear", yaml("[scratch, dent]", "[on, dent]"), "data.yaml", 1),
     ("names-unclear", yaml("[scratch, dent]", "{1: scratch, 2: dent}"), "data.yaml", 1),
+    ("names-unclear", yaml("[scratch, dent]", "\n- 1206\n- 0603"), "data.yaml", 3),
+    ("names-unclear", yaml("[scratch, dent]", "{0: scratch, 1: on}"), "data.yaml", 1),
+    ("key-repeated", yaml("nc: 2\n", "nc: 2\nnames: [dent, scratch]\n"), "data.yaml", 3),
+    ("key-repeated", yaml("[scratch, dent]", "{0: scratch, 1: dent, 1: hole}"), "data.yaml", 1),
     ("split-missing", yaml("images/val", "images/nowhere"), "data.yaml", 4),
     ("split-empty", yaml("train: images/train\n", ""), "data.yaml", None),
     ("split-absent", no_val, "data.yaml", None),
@@ -195,7 +199,8 @@ def test_training_takes_what_is_a_warning_here(
     assert len(prepare(str(boards)).train)
 
 
-WHOLE_SET = {"names-unclear", "nc-names", "split-missing", "split-empty", "split-without-boxes", "no-labels"}
+WHOLE_SET = {"names-unclear", "key-repeated", "nc-names", "split-missing", "split-empty", "split-without-boxes"}
+WHOLE_SET |= {"no-labels"}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from recipebox.errors import DataError
 if TYPE_CHECKING:
     from conftest import CommandLine
 
-NOT_TO_BE_KNOWN = {"names-unclear", "split-missing", "split-empty", "split-without-boxes", "no-labels"}
+NAMES = {"names-unclear", "key-repeated"}
+NOT_TO_BE_KNOWN = NAMES | {"split-missing", "split-empty", "split-without-boxes", "no-labels"}
 """Errors that only somebody who knows the set can mend."""
 
 
@@ -46,6 +47,14 @@ def test_the_copy_of_a_set_with_errors_has_none(
     assert everything(boards) == before
     assert changes and not check_set(str(target)).counts()["error"]
     assert len(prepare(str(target)).train) in (5, 6)
+
+
+@pytest.mark.parametrize(("rule", "plant"), [(rule, plant) for rule, plant, *_ in PLANTED if rule in NAMES])
+def test_class_names_are_not_guessed(boards: Path, rule: str, plant: Callable[[Path], None]) -> None:
+    plant(boards)
+    with pytest.raises(DataError, match=r"data\.yaml:\d: .*by hand"):
+        fixed(boards)
+    assert not (boards.parent / "copy").exists()
 
 
 def test_a_clean_set_is_copied_as_it_is(boards: Path) -> None:

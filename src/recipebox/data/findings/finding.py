@@ -32,6 +32,7 @@ RULES: dict[str, Rule] = {
     "too-many-boxes": Rule("error", "label files of more than one image", "one file an image"),
     "nc-names": Rule("error", "names and nc that disagree", "make `nc` the number of `names`, or leave it out"),
     "names-unclear": Rule("error", "class names that are unclear", "give each class one name of its own, in quotes"),
+    "key-repeated": Rule("error", "keys that stand twice in data.yaml", "keep one of them"),
     "split-missing": Rule("error", "splits that point nowhere", "correct the path in data.yaml"),
     "split-empty": Rule("error", "splits without images", "put images there, or correct the lists"),
     "split-without-boxes": Rule("error", "splits without a single box", "are the labels where they should be?"),

@@ -28,6 +28,8 @@ LEAVES_OUT = frozenset(
 """Findings whose image is not copied: what it shows, or what is on it, cannot be known."""
 REWRITES = frozenset({"box-sticks-out", "box-duplicate", "box-degenerate", "box-outside"})
 """Findings whose label file is written anew, line by line."""
+GUESSES = frozenset({"names-unclear", "key-repeated"})
+"""Findings after which nobody can tell what the copy's data.yaml has to say."""
 FAR_OUTSIDE = 2.0
 """Coordinates beyond this are no fractions: pixels, most likely."""
 
@@ -59,7 +61,8 @@ def write_fixed(report: SetReport, target: Path) -> list[Change]:
     """Write the corrected copy to a new folder, whole or not at all, and say what is different.
 
     Raises:
-        DataError: the target is there already or lies in the set, or the set is no folder in YOLO layout.
+        DataError: the target is there already or lies in the set, the set is no folder in YOLO layout, or its
+            data.yaml says something that is not clear.
         StorageError: the copy cannot be written.
     """
     from recipebox.data.places import new_folder
@@ -105,6 +108,9 @@ def _refuse(report: SetReport, target: Path) -> None:
     owned = {report.root.resolve(), *(Path(part.images[0]).resolve().parent for part in report.samples if part.images)}
     if any(folder in (place, *place.parents) for folder in owned):
         raise DataError(f"{target}: lies in the data set, which is not written into. Name another place.")
+    for one in report.findings:
+        if one.rule in GUESSES:
+            raise DataError(f"{one.place}: {one.message.rstrip('.')}. --fix does not guess: mend it by hand first.")
 
 
 def _plan(report: SetReport) -> _Plan:
