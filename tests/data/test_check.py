@@ -29,6 +29,15 @@ def test_whole_images_pass_with_their_size(cache: Path, tmp_path: Path):
     assert {(image.width, image.height) for image in checked.values()} == {(48, 64)}
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_checked_and_remembered(cache: Path, tmp_path: Path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    image = _image(folder / "a.png")
+    first = check_images([image])
+    monkeypatch.setattr(check, "_decode", None)  # not decoded again
+    assert check_images([image]) == first
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
 @pytest.mark.parametrize("missing", [16, 400, 2000])
 def test_a_truncated_image_is_found(cache: Path, tmp_path: Path, suffix: str, missing: int):

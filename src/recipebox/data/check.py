@@ -209,7 +209,7 @@ def _decode(path: Path) -> CheckedImage | str:
 
 def _memory_file(images: Sequence[Path]) -> Path:
     folders = "\n".join(sorted({str(path.parent) for path in images}))
-    return cache_root() / "checked" / f"{hashlib.sha256(folders.encode()).hexdigest()[:16]}.json"
+    return cache_root() / "checked" / f"{hashlib.sha256(os.fsencode(folders)).hexdigest()[:16]}.json"
 
 
 def _read_memory(path: Path) -> dict[str, list[Any]]:
