@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -433,3 +435,41 @@ def test_a_test_split_without_a_box_is_taken(yolo_folder: Path):
     for label in (yolo_folder / "labels/test").iterdir():
         label.write_text("")
     assert sum(map(len, load(yolo_folder).test.boxes)) == 0
+
+
+CLOSED = """
+import sys
+from pathlib import Path
+from recipebox.data.datasets import known, prepare
+from recipebox.data.findings.check_set import check_set
+from recipebox.errors import DataError
+
+root = Path(sys.argv[1])
+for verb in (known, prepare, lambda name: [print(one.file, one.message) for one in check_set(name).findings]):
+    try:
+        verb(str(root))
+    except DataError as error:
+        print(str(error).replace(chr(10), " "))
+"""
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("closed", ["..", "", "images", "images/train"])
+def test_a_folder_that_may_not_be_entered_is_named(yolo_folder: Path, closed: str, described: bool):
+    if not described:
+        (yolo_folder / "data.yaml").unlink()
+        (yolo_folder / "classes.txt").write_text("scratch\ndent\n")
+    (yolo_folder / closed).chmod(0o600)
+    words = [sys.executable, "-c", CLOSED, str(yolo_folder)]
+    if os.geteuid() == 0:  # root may enter anything, unless it gives that up
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("root ignores permissions, and there is no setpriv to give that up")
+        words = [setpriv, "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all", *words]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    (yolo_folder / closed).chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    place = str(yolo_folder if closed == ".." else yolo_folder / closed)
+    assert len(told) >= 2 and all(place in line for line in told)
+    assert all("ermission" in line for line in told)

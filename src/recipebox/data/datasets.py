@@ -157,14 +157,17 @@ def folder_of(name: str) -> Path:
     """
     source = _source(name)
     if source is None:
-        raise DataError(_unknown(name))
+        raise _unknown(name)
     return source if source.is_dir() or source.suffix in {".yaml", ".yml"} else _unpacked(name, source)
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str) -> DataError:
+    from recipebox.data.yolo_description import refuse_closed
+
+    refuse_closed(as_path(name))
     near = _meant(name)
     meant = f" Did you mean {near}?" if near else ""
-    return (
+    return DataError(
         f"{name}: no such data set.{meant} Known by name: {', '.join(NAMES)}. Anything else is a folder in YOLO "
         f"layout, given as a path or placed in {data_root()} (set RECIPEBOX_DATA to look elsewhere)."
     )
@@ -175,7 +178,7 @@ def _load(name: str, source: Path | None, seed: int, allow_fetch: bool, leave_ou
         loaded: DetectionSet = _module(name).load(source, allow_fetch=allow_fetch)
         return loaded
     if source is None:
-        raise DataError(_unknown(name))
+        raise _unknown(name)
     from recipebox.data import yolo_folder
 
     if source.is_file() and source.suffix not in {".yaml", ".yml"}:

@@ -34,6 +34,7 @@ def read_description(
     """
     import yaml
 
+    refuse_closed(folder)
     if folder.is_file():
         yaml_file: Path | None = folder
     else:
@@ -131,7 +132,11 @@ def _values(loader: Any, mapping: Any, where: Path, faults: Faults | None) -> di
 
 
 def _undescribed(folder: Path) -> str:
-    if not any(os.scandir(folder)):
+    try:
+        empty = not any(os.scandir(folder))
+    except PermissionError as error:
+        return f"{folder}: may not be listed ({error.strerror}), and there is no data.yaml. Mend its permissions."
+    if empty:
         return f"{folder}: the folder is empty. Give the one that holds images and labels."
     return (
         f"{folder}: no data.yaml, so the class names are not known. `recipebox init` brings COCO, Pascal VOC and YOLO "
@@ -176,6 +181,20 @@ def class_names(description: dict[str, Any], where: Path, faults: Faults | None)
     if nc is not None and spelled(nc).strip(" '") != str(len(cleaned)):
         wrong(faults, "nc-names", where, f"nc is {spelled(nc)}, but `names` has {len(cleaned)} entries.", "nc")
     return cleaned
+
+
+def refuse_closed(path: Path) -> None:
+    """Tell of permissions that hide what is at a path: it is there, or not, only for who may enter the folder.
+
+    Raises:
+        DataError: the folder, or one around it, may not be entered.
+    """
+    try:
+        os.stat(f"{path}/." if os.path.isdir(path) else path)
+    except PermissionError as error:
+        raise DataError(f"{path}: may not be entered ({error.strerror}). Mend the permissions of the folder.") from None
+    except (OSError, ValueError):  # not there, or no name that could be
+        return
 
 
 def wrong(faults: Faults | None, rule: str, where: Path, told: str, key: str, line: int | None = None) -> None:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.data.split_off import split_off
-from recipebox.data.yolo_description import Faults, class_names, read_description, shortened, spelled, text_lines, wrong
+from recipebox.data.yolo_description import (
+    Faults,
+    class_names,
+    read_description,
+    refuse_closed,
+    shortened,
+    spelled,
+    text_lines,
+    wrong,
+)
 from recipebox.errors import DataError
 
 if TYPE_CHECKING:
@@ -103,7 +112,8 @@ def _described(
     for split, keys in {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}.items():
         entry = next((description[key] for key in keys if description.get(key)), None)
         if entry is None and yaml_file is None:
-            entry = next((f"images/{key}" for key in keys if (root / "images" / key).is_dir()), None)
+            refuse_closed(root / "images")
+            entry = next((f"images/{key}" for key in keys if os.path.isdir(root / "images" / key)), None)
         try:
             splits[split] = _images(root, entry, yaml_file or folder)
         except DataError as error:
@@ -177,6 +187,7 @@ def _images(root: Path, entry: Any, where: Path, *, inside: bool = False) -> lis
         return [str(Path(*item.parts)) for item in dict.fromkeys(found)]
     if os.path.isfile(path) and path.suffix.lower() in IMAGE_SUFFIXES:
         return [str(path)]
+    refuse_closed(path)
     raise DataError(
         f"{where}: {shortened(entry)}: no such folder or list ({shortened(str(path))}). Correct the path; it is "
         f"relative to {root}."
