@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from recipebox.data.yolo_description import refuse_closed
 from recipebox.data.yolo_folder import IMAGE_SUFFIXES
 from recipebox.errors import DataError
 
@@ -76,8 +77,9 @@ def survey(folder: Path) -> Survey:
     """Walk a folder, links to folders too, each real folder once. Hidden files and folders do not count.
 
     Raises:
-        DataError: no such folder, or far too large to be a data set.
+        DataError: no such folder, one that may not be entered, or far too large to be a data set.
     """
+    refuse_closed(folder)
     if not os.path.isdir(folder):
         is_there = os.path.lexists(folder)
         what = (
