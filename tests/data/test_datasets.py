@@ -75,6 +75,47 @@ def test_a_folder_or_archive_in_the_data_folder_is_found_by_name(yolo_folder: Pa
     assert [path.name for path in packed.iterdir()] == ["plates.tgz"]
 
 
+@pytest.mark.parametrize(
+    "beside", ["classes.txt", "__MACOSX/boards/._data.yaml", "README.md", "docs/how.txt", ".DS_Store"]
+)
+def test_what_lies_beside_the_one_folder_of_an_archive_does_not_count(yolo_folder: Path, tmp_path: Path, beside: str):
+    by_path = prepare(str(yolo_folder))
+    (tmp_path / "file").write_text("of somebody")
+    with tarfile.open(tmp_path / "plates.tar", "w") as archive:
+        archive.add(tmp_path / "file", beside)
+        archive.add(yolo_folder, "boards")
+    assert prepare_from("plates", tmp_path / "plates.tar").sha256 == by_path.sha256
+
+
+def test_an_archive_with_a_description_at_its_top_is_read_from_there(yolo_folder: Path, tmp_path: Path):
+    by_path = prepare(str(yolo_folder))
+    with tarfile.open(tmp_path / "plates.tar", "w") as archive:
+        archive.add(yolo_folder, ".")
+        archive.add(yolo_folder, "earlier")
+    assert prepare_from("plates", tmp_path / "plates.tar").sha256 == by_path.sha256
+
+
+def test_an_archive_of_two_sets_is_not_guessed_at(yolo_folder: Path, tmp_path: Path):
+    with tarfile.open(tmp_path / "plates.tar", "w") as archive:
+        archive.add(yolo_folder, "monday")
+        archive.add(yolo_folder, "tuesday")
+    with pytest.raises(DataError, match=r"no data\.yaml"):
+        prepare_from("plates", tmp_path / "plates.tar")
+
+
+def test_a_subset_without_a_box_is_refused_like_a_set_without_one(yolo_folder: Path):
+    for number in range(1, 6):
+        (yolo_folder / f"labels/train/train_{number}.txt").write_text("")
+    refused = 0
+    for seed in range(6):
+        try:
+            assert any(map(len, prepare(str(yolo_folder), images=2, seed=seed).train.boxes))
+        except DataError as error:
+            assert "none of the 2 train images has a box" in str(error) and "data.images" in str(error)
+            refused += 1
+    assert 0 < refused < 6
+
+
 @pytest.mark.parametrize("name", ["deepcb", "no/such/folder", ""])
 def test_an_unknown_name_is_answered_with_what_there_is(cache: Path, name: str):
     with pytest.raises(DataError, match="Known by name: deeppcb, pcb-synthetic, coco8") as raised:

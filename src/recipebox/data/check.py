@@ -136,12 +136,8 @@ def checked_set(
     for split_name, split in splits:
         if not len(split):
             raise DataError(f"{name}: the {split_name} split has no images. Put images there, or correct the lists.")
-        if split_name != "test" and not any(len(boxes) for boxes in split.boxes):
-            use = "learn from" if split_name == "train" else "choose the best epoch and the score threshold by"
-            raise DataError(
-                f"{name}: none of the {len(split)} {split_name} images has a box, so there is nothing to {use}. "
-                "Are the label files where they should be, and filled?"
-            )
+        if split_name != "test":
+            refuse_without_boxes(name, split_name, split, "Are the label files where they should be, and filled?")
     checked = checked or check_images([path for _, split in splits for path in split.images], f"checking {name}")
     return DetectionSet(
         name,
@@ -152,6 +148,15 @@ def checked_set(
         sha256=set_sha256(names, splits, checked),
         notes=(*notes, *_leaks(splits, checked)),
     )
+
+
+def refuse_without_boxes(name: str, split_name: str, split: Split, mend: str) -> None:
+    """Raise a DataError, with what mends it, where a split that needs boxes has none."""
+    if not any(len(boxes) for boxes in split.boxes):
+        use = "learn from" if split_name == "train" else "choose the best epoch and the score threshold by"
+        raise DataError(
+            f"{name}: none of the {len(split)} {split_name} images has a box, so there is nothing to {use}. {mend}"
+        )
 
 
 def _leaks(splits: Sequence[tuple[str, Split]], checked: dict[Path, CheckedImage]) -> Iterator[str]:

@@ -60,7 +60,7 @@ def prepare(
         leave_out: take a folder without the images that are spoiled or whose labels are; else they are an error.
 
     Raises:
-        DataError: missing, incomplete or spoiled.
+        DataError: missing, incomplete or spoiled, or a subset without a box.
         StorageError: the cache cannot be written.
     """
     if name_or_folder == "pcb-synthetic":
@@ -190,19 +190,25 @@ def _unpacked(name: str, archive: Path) -> Path:
     from recipebox.data.archive import unpacked
 
     target = unpacked(name, archive, lambda path: path)
-    inside = [entry for entry in target.iterdir() if not entry.name.startswith(".")]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name != "images" else target
+    if (target / "images").is_dir() or any(target.glob("*.y*ml")):
+        return target
+    folders = [path for path in target.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    # The one folder that the set is in; what lies beside it does not count, be it a README or a folder of its own.
+    described = [path for path in folders if any(path.glob("*.y*ml")) or (path / "classes.txt").is_file()]
+    inside = described or folders
+    return inside[0] if len(inside) == 1 else target
 
 
 def _subset(whole: DetectionSet, images: int | None, seed: int) -> DetectionSet:
     """`whole` with a seeded choice of its training images; val and test stay as they are, so numbers compare."""
     if images is None or images >= len(whole.train):
         return whole
-    from recipebox.data.check import check_images, set_sha256
+    from recipebox.data.check import check_images, refuse_without_boxes, set_sha256
     from recipebox.data.detection_set import Split
 
     chosen = sorted(random.Random(seed).sample(range(len(whole.train)), images))
     train = Split(tuple(whole.train.images[i] for i in chosen), tuple(whole.train.boxes[i] for i in chosen))
+    refuse_without_boxes(whole.name, "train", train, f"`data.images: {images}` chose them: more images have some.")
     splits = (("train", train), ("val", whole.val), ("test", whole.test))
     checked = check_images([path for _, split in splits for path in split.images])
     note = f"{images} of {len(whole.train)} training images, chosen with seed {seed}"
