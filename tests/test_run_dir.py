@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recipebox.endings import state_kept
-from recipebox.errors import RunError
+from recipebox.errors import RunError, StorageError
 from recipebox.run_dir import RunDir, read_object
 
 
@@ -105,3 +105,10 @@ def test_a_run_in_another_container_is_running_while_it_is_claimed(run: RunDir) 
         change_state(run, boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     change_state(run, state="running", pids="pid:[1]")
     assert run.state() == ("stopped", "its process ended without a word")
+
+
+def test_runs_are_not_begun_where_training_could_not_end(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(StorageError, match="not UTF-8"):
+        RunDir.create("some-recipe", folder)
+    assert not folder.exists()

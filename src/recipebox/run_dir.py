@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
-from recipebox.errors import RunError, storage_errors
+from recipebox.errors import RunError, StorageError, storage_errors
 
 State = Literal["running", "finished", "stopped", "failed"]
 
@@ -92,9 +92,16 @@ class RunDir:
         """Make a new, empty run folder; never an existing one.
 
         Raises:
-            StorageError: the folder cannot be made.
+            StorageError: the folder cannot be made, or its name is not UTF-8.
         """
         parent = (runs or runs_root()) / recipe
+        try:
+            str(parent).encode()
+        except UnicodeEncodeError:
+            # Ultralytics writes the name into YAML, ONNX Runtime opens files by it: both need text.
+            raise StorageError(
+                f"{parent}: the name of this folder is not UTF-8, which training needs. Set RECIPEBOX_RUNS to another."
+            ) from None
         with storage_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
             while True:
