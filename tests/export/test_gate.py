@@ -12,7 +12,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "run-files.md"
 
 def test_the_page_tells_the_limits() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
-    found = re.search(r"by more than ([\d.]+) or boxes by more than ([\d.]+) px \(FP16: ([\d.]+) and ([\d.]+) px\)", text)
+    number = r"([\d.]+)"
+    found = re.search(
+        rf"by more than {number} or boxes by more than {number} px \(FP16: {number} and {number} px\)", text
+    )
     assert found is not None
     score, pixels, half_score, half_pixels = map(float, found.groups())
-    assert LIMITS == {"fp32": (pixels, score), "fp16": (half_pixels, half_score), "int8": None}
+    assert {"fp32": (pixels, score), "fp16": (half_pixels, half_score), "int8": None} == LIMITS
