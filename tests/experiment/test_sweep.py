@@ -14,11 +14,22 @@ from typing import Any
 import pytest
 from conftest import command_line_environment
 
-from recipebox.errors import BadInput
-from recipebox.experiment.grid import parse_over, parse_seeds, plan_arms
+from recipebox.errors import (
+    BadInput,
+    DataError,
+    PlanConflict,
+    RecipeboxError,
+    RunError,
+    StorageError,
+    TrainingFailed,
+    WeightsError,
+)
+from recipebox.experiment import engine
+from recipebox.experiment.grid import Arm, parse_over, parse_seeds, plan_arms
 from recipebox.experiment.sweep import Sweep, sweep_job
 from recipebox.experiment.sweep_text import sweep_document, sweep_text
 from recipebox.experiment.trace import Window, trace
+from recipebox.making import new_run
 from recipebox.recipe.load import load_recipe
 from recipebox.recipe.plan import Plan
 from recipebox.run_dir import RunDir, write_json
@@ -26,16 +37,16 @@ from recipebox.supplies import Supplies, probe
 
 
 def sweep(
-    recipes: Path, supplies: Supplies, engine: Any, *over: str, seeds: str | None = "1,2,3", **more: Any
+    recipes: Path, supplies: Supplies, made_by: Any, *over: str, seeds: str | None = "1,2,3", **more: Any
 ) -> Sweep:
     given: dict[str, Any] = {"profile": None, "changes": [], "device": "cpu"} | more
-    return sweep_job(str(recipes / "tiny.yaml"), supplies, over=over, seeds=seeds, engine=engine, **given)
+    return sweep_job(str(recipes / "tiny.yaml"), supplies, over=over, seeds=seeds, engine=made_by, **given)
 
 
 def invented(score: Callable[[Plan], float | None], seen: list[Plan] | None = None) -> Any:
     """An engine whose runs have the test mAP that `score` says; none where it says None."""
 
-    def engine(plans: list[Plan]) -> list[RunDir]:
+    def made(plans: list[Plan]) -> list[RunDir]:
         runs = []
         for plan in plans:
             run, value = RunDir.create(plan.name), score(plan)
@@ -50,7 +61,7 @@ def invented(score: Callable[[Plan], float | None], seen: list[Plan] | None = No
             seen.extend(plans)
         return runs
 
-    return engine
+    return made
 
 
 def test_a_grid_has_every_combination_with_every_seed(recipes: Path, supplies: Supplies) -> None:
@@ -114,12 +125,12 @@ def test_a_run_that_failed_is_told_and_the_rest_compared(recipes: Path, supplies
 
 
 def test_everything_wrong_is_said_at_once_and_nothing_runs(recipes: Path, supplies: Supplies, tmp_path: Path) -> None:
-    def engine(plans: list[Plan]) -> list[RunDir]:
+    def nothing(plans: list[Plan]) -> list[RunDir]:
         raise AssertionError("nothing may run")
 
     wrong = ("train.lr=1", "train.seed=1,2", "train.lrf=0.1,0.1", "train", "train.epochs=5", "train.cos_lr=")
     with pytest.raises(BadInput) as refused:
-        sweep(recipes, supplies, engine, *wrong, seeds="1,x", changes=["train.epochs=2"])
+        sweep(recipes, supplies, nothing, *wrong, seeds="1,x", changes=["train.epochs=2"])
     said = str(refused.value)
     for words in (
         "did you mean `train.lrf`",
@@ -131,14 +142,125 @@ def test_everything_wrong_is_said_at_once_and_nothing_runs(recipes: Path, suppli
     ):
         assert words in said
     with pytest.raises(BadInput) as refused:
-        sweep(recipes, supplies, engine, "train.epochs=0,2", "techniques.ema.tau=10,bad", seeds="1,1")
+        sweep(recipes, supplies, nothing, "train.epochs=0,2", "techniques.ema.tau=10,bad", seeds="1,1")
     said = str(refused.value)
     assert "--over train.epochs: `train.epochs` must be at least 1" in said
     assert "--over techniques.ema.tau" in said
     assert "a seed is there twice" in said
     with pytest.raises(BadInput, match="are the same run"):
-        sweep(recipes, supplies, engine, "techniques.ema={tau: 10},{tau: 10.0}")
+        sweep(recipes, supplies, nothing, "techniques.ema={tau: 10},{tau: 10.0}")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "over"),
+    [
+        ("tiny", "export.precision=fp32,int8"),
+        ("tiny", "evaluate.iou=0.5,0.6"),
+        ("tiny", "bench.images=2,3"),
+        ("tiny", "train.workers=0,2"),
+        ("tiny", "techniques.ema={tau: 10},{tau: 10, evaluate_both: true}"),
+        ("student", "techniques.distillation.teachers=[{recipe: tiny}],[{recipe: tiny, weight: 2}]"),
+    ],
+)
+def test_what_does_not_decide_the_weights_is_no_arm(recipes: Path, supplies: Supplies, recipe: str, over: str) -> None:
+    """The second arm would find the first one's runs by their locks: a difference of 0, and certain of it."""
+    keys, _ = parse_over([over], [])
+    with pytest.raises(BadInput, match=r"are the same run.*what was trained"):
+        plan_arms(load_recipe(recipes / f"{recipe}.yaml"), probe("cpu"), supplies, over=keys, profile=None, changes=[])
+
+
+def test_arms_that_are_measured_on_other_images_are_refused(recipes: Path, supplies: Supplies) -> None:
+    def planned(*over: str) -> list[Arm]:
+        keys, _ = parse_over(over, [])
+        return plan_arms(
+            load_recipe(recipes / "tiny.yaml"), probe("cpu"), supplies, over=keys, profile=None, changes=[]
+        )
+
+    with pytest.raises(BadInput, match=r"data\.images=48 has other test images \(12\) than data\.images=8 \(8\)"):
+        planned("data.images=8,16,48")
+    assert len(planned("data.images=8,16")) == 2, "other training boards, and the same eight to test on"
+
+
+def test_what_the_data_refuses_is_refused_before_anything_runs(recipes: Path, supplies: Supplies) -> None:
+    """Training would find out one run after the other, the good ones first."""
+    over = {
+        "techniques.sampling": [None, {"by": "repeat_factor", "threshold": 0.0001}],
+        "techniques.anchor_head": [None, {"count": 12}],
+    }
+    (recipes / "taught.yaml").write_text(
+        "# purpose: a teacher that cannot be\nextends: tiny\n"
+        "techniques: {sampling: {by: repeat_factor, threshold: 0.0001}}\n",
+        encoding="utf-8",
+    )
+    (recipes / "pupil.yaml").write_text(
+        (recipes / "student.yaml").read_text(encoding="utf-8").replace("recipe: tiny", "recipe: taught"), "utf-8"
+    )
+
+    def refused(recipe: str, over: dict[str, Any], *changes: str) -> str:
+        with pytest.raises(BadInput) as caught:
+            plan_arms(load_recipe(recipes / recipe), probe("cpu"), supplies, over=over, profile=None, changes=changes)
+        return str(caught.value)
+
+    said = refused("tiny.yaml", over, "data.images=4")
+    assert said.count('"threshold": 0.0001}, techniques.anchor_head=null: `sampling` with') == 1
+    assert "techniques.sampling=null, techniques.anchor_head={" in said
+    assert "that takes at least 36 different sizes" in said
+    assert refused("pupil.yaml", {}).startswith("teacher taught: `sampling` with `threshold: 0.0001` changes nothing")
+
+
+@pytest.fixture
+def plain(recipes: Path, supplies: Supplies) -> Callable[..., Plan]:
+    """The plan of one short epoch with this rate."""
+    path = recipes / "tiny.yaml"
+    short = path.read_text(encoding="utf-8").replace("epochs: 3", "epochs: 1").replace("warmup_epochs: 1, ", "")
+    path.write_text(short.replace("bench: {images: 2}", "bench: {targets: []}"), encoding="utf-8")
+
+    def make(rate: float) -> Plan:
+        over = {"train.lr0": [rate]}
+        (arm,) = plan_arms(load_recipe(path), probe("cpu"), supplies, over=over, profile=None, changes=[])
+        return arm.plan
+
+    return make
+
+
+@pytest.mark.parametrize("error", [TrainingFailed, PlanConflict, DataError, WeightsError, RunError])
+def test_a_run_that_fails_leaves_the_others_to_be_made(
+    plain: Callable[..., Plan], supplies: Supplies, monkeypatch: pytest.MonkeyPatch, error: type[RecipeboxError]
+) -> None:
+    def finish(run: RunDir, plan: Plan, supplies: Supplies) -> None:
+        if plan.settings.train.lr0 == 0.5:
+            run.set_state("failed", "no good")
+            raise error("no good")
+        run.set_state("finished")
+
+    monkeypatch.setattr(engine, "finish_run", finish)
+    plans = [plain(rate) for rate in (0.001, 0.5, 0.002)]
+    for _ in range(2):
+        runs = engine.sequential(supplies)(plans)
+        assert [run.state()[0] for run in runs] == ["finished", "failed", "finished"]
+
+
+def test_a_full_disk_ends_the_sweep(
+    plain: Callable[..., Plan], supplies: Supplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(run: RunDir, plan: Plan, supplies: Supplies) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(engine, "finish_run", finish)
+    with pytest.raises(StorageError):
+        engine.sequential(supplies)([plain(0.001)])
+
+
+def test_a_run_whose_checkpoint_is_spoiled_is_made_anew(plain: Callable[..., Plan], supplies: Supplies) -> None:
+    plan = plain(0.001)
+    spoiled = new_run(plan, supplies)
+    spoiled.checkpoint.write_bytes(b"half a checkpoint")
+    spoiled.set_state("stopped", "interrupted")
+    (run,) = engine.sequential(supplies)([plan])
+    assert run != spoiled
+    assert (run.state()[0], spoiled.state()[0]) == ("finished", "failed")
+    assert engine.sequential(supplies)([plan]) == [run], "and taken as it is from then on"
 
 
 def test_over_and_seeds_are_read_as_yaml() -> None:

@@ -83,7 +83,7 @@ def context(step: int, epochs: int = 4, names: tuple[str, ...] = ("a", "b", "c")
     boxes = np.array([[index, 0.5, 0.5, 0.1, 0.1] for index in range(len(names))], np.float32)  # one of each class
     return SimpleNamespace(
         names=names,
-        detection_set=SimpleNamespace(train=Split((Path("board.png"),), (boxes,))),
+        detection_set=SimpleNamespace(names=names, train=Split((Path("board.png"),), (boxes,))),
         device=torch.device("cpu"),
         step=step,
         total_steps=10 * epochs,

@@ -166,7 +166,8 @@ def test_classes_nobody_knows_are_refused_at_setup(
 
 def test_one_class_is_refused_where_the_plan_could_not_know(toy_set: DetectionSet) -> None:
     """`data.dataset` may be an archive, whose classes nobody knows before it is unpacked."""
-    context: Any = SimpleNamespace(names=("red",))
+    one = replace(toy_set, names=("red",))
+    context: Any = SimpleNamespace(names=one.names, detection_set=one)
     views: Any = SimpleNamespace(data={"names": {0: "red"}}, split=toy_set.train)
     with pytest.raises(PlanConflict, match=r"`class_weights\.by` with one class \(red\)"):
         ClassWeightsTechnique(ClassWeights(by="inverse")).on_setup(context)

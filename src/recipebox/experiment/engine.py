@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from recipebox.errors import RunError, TrainingFailed
+from recipebox.errors import DataError, PlanConflict, RunError, TrainingFailed, WeightsError
 from recipebox.job import finish_run
 from recipebox.making import new_run, plan_lock
 from recipebox.progress import say
@@ -22,8 +22,8 @@ Engine = Callable[[list[Plan]], list[RunDir]]
 def sequential(supplies: Supplies) -> Engine:
     """One plan after the other, each as `recipebox train` does it: teacher first, then every stage.
 
-    A run that was measured already is taken as it is, one that was stopped goes on. A run that diverges or runs out of
-    memory does not keep the others from being made.
+    A run that was measured already is taken as it is, one that was stopped goes on, and is made anew where it was
+    spoiled. A run that diverges, runs out of memory or is refused does not keep the others from being made.
     """
 
     def engine(plans: list[Plan]) -> list[RunDir]:
@@ -46,9 +46,28 @@ def _run(plan: Plan, supplies: Supplies) -> RunDir:
         run = stopped or new_run(plan, supplies)
     if stopped is not None:
         say(f"going on with {run.root}, which was stopped")
+        try:
+            return _finished(run, plan, supplies)
+        except (RunError, WeightsError) as error:
+            # Spoiled, or taken up by another process meanwhile: the sweep must not depend on this one for ever.
+            say(f"{run.root} cannot be continued: {error}")
+            run = new_run(plan, supplies)
+    try:
+        return _finished(run, plan, supplies)
+    except (RunError, WeightsError) as error:
+        say(f"{run.root} failed: {error}")
+        return run
+
+
+def _finished(run: RunDir, plan: Plan, supplies: Supplies) -> RunDir:
+    """The run with all its stages, or failed where its training went wrong or was refused.
+
+    Raises:
+        RunError, WeightsError: the run, or one that it learns from, is spoiled.
+    """
     try:
         finish_run(run, plan, supplies)
-    except TrainingFailed as error:
+    except (TrainingFailed, PlanConflict, DataError) as error:
         say(f"{run.root} failed: {error}")
     return run
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from recipebox.data.check import check_images, set_sha256
+from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import BadInput, RecipeError
 from recipebox.recipe.load import LoadedRecipe, assignment, parse_set
+from recipebox.recipe.lock import deciding_plan
 from recipebox.recipe.machine import Machine
-from recipebox.recipe.plan import Change, Plan, make_plan
-from recipebox.recipe.schema import Settings
+from recipebox.recipe.plan import Change, Plan, make_plan, technique_order
 from recipebox.recipe.yaml_nodes import yaml_scalar_or_tree
 from recipebox.supplies import Supplies, settled_plan
+from recipebox.techniques.build import check_data
 
 SEED = "train.seed"
 _LARGEST_SEED = 2**31 - 1
@@ -119,28 +122,82 @@ def plan_arms(
         problems: what was found wrong before; told together with what is wrong with the arms.
 
     Raises:
-        BadInput: everything that is wrong with any of them, before anything is fetched or trained.
+        BadInput: everything that is wrong with any of them, before anything is trained; what can be said without the
+            data before anything is fetched, too.
     """
     found = list(problems)
     combinations = [dict(zip(over, values, strict=True)) for values in product(*over.values())]
-    planned: list[tuple[dict[str, Any], dict[str, Any], Settings]] = []
+    planned: list[tuple[Arm, dict[str, Any]]] = []
     for values in combinations:
         try:
             overrides = parse_set([*changes, *(assignment(key, value) for key, value in values.items())])
-            planned.append(
-                (values, overrides, make_plan(loaded, machine, profile=profile, overrides=overrides).settings)
-            )
+            planned.append((Arm(values, make_plan(loaded, machine, profile=profile, overrides=overrides)), overrides))
         except BadInput as error:
             found += [_as_over(line, values) for line in str(error).splitlines()]
-    for place, (values, _, settings) in enumerate(planned):
-        twin = next((other for other, _, known in planned[:place] if known == settings), None)
-        if twin is not None:
-            found.append(f"--over: {_told(values)} and {_told(twin)} are the same run")
-    if found:
-        raise BadInput("\n".join(dict.fromkeys(found)))
-    return [
-        Arm(values, settled_plan(loaded, machine, supplies, profile, overrides)) for values, overrides, _ in planned
-    ]
+    _refuse_all([*found, *_twins([arm for arm, _ in planned])])
+    arms = [Arm(arm.values, settled_plan(loaded, machine, supplies, profile, overrides)) for arm, overrides in planned]
+    # What could not be had may have fallen back to what another arm has.
+    _refuse_all([*_twins(arms), *_tested_on_others(arms, supplies), *_refused_by_data(arms, supplies)])
+    return arms
+
+
+def _refuse_all(problems: Iterable[str]) -> None:
+    """Raises BadInput with all of them, where there is one."""
+    if found := list(dict.fromkeys(problems)):
+        raise BadInput("\n".join(found))
+
+
+def _twins(arms: Sequence[Arm]) -> Iterator[str]:
+    """Arms with equal locks: the second would find the first one's runs, and their difference would surely be 0."""
+    seen: dict[str, Arm] = {}
+    for arm in arms:
+        decides = json.dumps(deciding_plan(arm.plan), sort_keys=True)
+        if decides in seen:
+            yield (
+                f"--over: {_told(arm.values)} and {_told(seen[decides].values)} are the same run: no weight depends on "
+                "what differs, and a sweep compares what was trained. Take one of them out."
+            )
+        seen.setdefault(decides, arm)
+
+
+def _tested_on_others(arms: Sequence[Arm], supplies: Supplies) -> Iterator[str]:
+    """Arms whose runs would be measured on other images than the first arm's."""
+    first, *others = arms
+    ours = supplies.detection_set(first.plan.settings)
+    digest = _test_sha256(ours)
+    for arm in others:
+        theirs = supplies.detection_set(arm.plan.settings)
+        if theirs.sha256 != ours.sha256 and _test_sha256(theirs) != digest:
+            yield (
+                f"--over: {_told(arm.values)} has other test images ({len(theirs.test)}) than {_told(first.values)} "
+                f"({len(ours.test)}), so their accuracies do not compare. Sweep over what is trained on; of a set that "
+                "is not drawn, `data.images` takes a part of the training images alone."
+            )
+
+
+def _test_sha256(detection_set: DetectionSet) -> str:
+    """The hash of class names, test images and their boxes, wherever the files are."""
+    splits = (detection_set.train, detection_set.val, detection_set.test)
+    # All images, so that they are looked up under the name that preparing them left.
+    checked = check_images([path for split in splits for path in split.images])
+    return set_sha256(detection_set.names, [("test", detection_set.test)], checked)
+
+
+def _refused_by_data(arms: Sequence[Arm], supplies: Supplies) -> Iterator[str]:
+    """What training would refuse once it sees the data, the teachers' trainings included."""
+    for arm in arms:
+        for plan in _with_teachers(arm.plan):
+            try:
+                check_data(plan.settings, technique_order(plan.settings), supplies.detection_set(plan.settings))
+            except BadInput as error:
+                whose = "" if plan is arm.plan else f"teacher {plan.name}: "
+                yield f"--over {_told(arm.values)}: {whose}{error}" if arm.values else f"{whose}{error}"
+
+
+def _with_teachers(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for teacher in plan.teachers:
+        yield from _with_teachers(teacher)
 
 
 def _short(key: str, keys: Iterable[str]) -> str:

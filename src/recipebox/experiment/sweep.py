@@ -88,7 +88,7 @@ def sweep_job(
 
     Raises:
         BadInput: everything that is wrong with any key, value, seed or arm, before anything runs.
-        RecipeboxError: what stopped a run, a diverged one excepted.
+        StorageError: a file could not be written; no other run could be, either.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; the same command goes on.
     """
     keys, problems = parse_over(over, changes)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from recipebox.recipe.head_conflicts import teacher_head_conflicts
-from recipebox.recipe.lock import deciding_settings
+from recipebox.recipe.lock import deciding_plan
 from recipebox.recipe.plan_record import Plan
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import BoxDistillation, FeatureDistillation, LogitsDistillation
@@ -108,7 +107,7 @@ def twin_teachers(teachers: Sequence[Plan], document: Document) -> Iterator[str]
     """Two teachers that would be one and the same run."""
     seen: dict[str, str] = {}
     for teacher in teachers:
-        decides = json.dumps(_decides(teacher), sort_keys=True)
+        decides = json.dumps(deciding_plan(teacher), sort_keys=True)
         if decides in seen:
             yield (
                 f"{document.origin(('techniques', 'distillation', 'teachers'))}: the teachers {seen[decides]} and "
@@ -117,10 +116,6 @@ def twin_teachers(teachers: Sequence[Plan], document: Document) -> Iterator[str]
                 "`train: {seed: ...}`."
             )
         seen.setdefault(decides, teacher.name)
-
-
-def _decides(plan: Plan) -> dict[str, Any]:
-    return {"settings": deciding_settings(plan.settings), "teachers": [_decides(teacher) for teacher in plan.teachers]}
 
 
 def idle_distillation(settings: Settings, document: Document) -> Iterator[str]:

@@ -82,6 +82,11 @@ def deciding_settings(settings: Settings) -> dict[str, Any]:
     return everything
 
 
+def deciding_plan(plan: Plan) -> dict[str, Any]:
+    """What of a plan decides the weights, its teachers in their order: plans that are equal in it are the same run."""
+    return {"settings": deciding_settings(plan.settings), "teachers": [deciding_plan(one) for one in plan.teachers]}
+
+
 def code_sha256(package: Path | None = None) -> str:
     """SHA-256 over the Python files of `CODE_FOLDERS` and the networks that are drawn there, by name and content."""
     root = package or Path(__file__).resolve().parents[1]

@@ -94,6 +94,12 @@ class Technique:
         """Plain Ultralytics arguments."""
         return {}
 
+    def check(self, detection_set: DetectionSet) -> None:
+        """Raises PlanConflict or DataError where this data leaves the technique nothing to act on.
+
+        A technique asks it in the method where training first needs the answer; a sweep asks for all arms beforehand.
+        """
+
     def on_network(self, model: Any, detection_set: DetectionSet) -> None:
         """The network is drawn, on the CPU, and nothing is loaded into it: it may be changed for good."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from recipebox.recipe.head_conflicts import strides
 from recipebox.recipe.schema import Settings
 from recipebox.techniques.anchor_head.technique import AnchorHeadTechnique
 from recipebox.techniques.assigner import AssignerTechnique, P2Technique
@@ -20,6 +21,7 @@ from recipebox.techniques.progressive import ProgressiveTechnique
 from recipebox.techniques.sampling import SamplingTechnique
 
 if TYPE_CHECKING:
+    from recipebox.data.detection_set import DetectionSet
     from recipebox.run_dir import RunDir
 
 
@@ -33,7 +35,9 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_runs: S
     techniques = settings.techniques
     if techniques.anchor_head is not None:
         train = settings.train
-        wanted["anchor_head"] = AnchorHeadTechnique(techniques.anchor_head, train.imgsz, train.seed)
+        wanted["anchor_head"] = AnchorHeadTechnique(
+            techniques.anchor_head, train.imgsz, train.seed, len(strides(settings))
+        )
     if techniques.p2:
         wanted["p2"] = P2Technique()
     if techniques.assigner is not None:
@@ -67,3 +71,14 @@ def build_techniques(settings: Settings, order: tuple[str, ...], teacher_runs: S
 
         wanted["swa"] = SwaTechnique(techniques.swa, settings.train.epochs, settings.train.lr0)
     return [wanted[name] for name in order]
+
+
+def check_data(settings: Settings, order: tuple[str, ...], detection_set: DetectionSet) -> None:
+    """Ask every technique of a recipe whether this data leaves it something to act on; no teacher is needed.
+
+    Raises:
+        PlanConflict, DataError: it does not.
+    """
+    alone = settings.model_copy(update={"techniques": settings.techniques.model_copy(update={"distillation": None})})
+    for technique in build_techniques(alone, tuple(name for name in order if name != "distillation"), ()):
+        technique.check(detection_set)

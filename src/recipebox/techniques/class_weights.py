@@ -14,6 +14,7 @@ from recipebox.techniques.base import Technique, TrainingContext
 from recipebox.techniques.class_loss import ClassLossWrapper, inner_losses
 
 if TYPE_CHECKING:
+    from recipebox.data.detection_set import DetectionSet
     from recipebox.techniques.base import Criterion
     from recipebox.techniques.class_loss import Bce
 
@@ -49,12 +50,25 @@ class ClassWeightsTechnique(Technique):
         power = self.settings.frequency_power
         return {} if power is None else {"cls_pw": power}
 
-    def on_setup(self, context: TrainingContext) -> None:
+    def check(self, detection_set: DetectionSet) -> None:
         """Raises PlanConflict when there is one class to balance, or the classes of `pos_weight` are none of the data
         set's, or have no box in it."""
+        names, settings = detection_set.names, self.settings
+        if settings.by is not None and len(names) == 1:
+            raise PlanConflict(one_class_balance(self.name, names[0]))
+        if isinstance(settings.pos_weight, dict):
+            problems = list(unknown_classes(settings.pos_weight, names))
+            if problems:
+                raise PlanConflict("`class_weights.pos_weight`: " + " ".join(problems))
+            acting = [name for name, factor in settings.pos_weight.items() if factor != 1]
+            boxes = dict(zip(names, class_counts(detection_set.train, len(names)).tolist(), strict=True))
+            if nobody := nobody_to_act_on("class_weights.pos_weight", acting, boxes):
+                raise PlanConflict(nobody)
+
+    def on_setup(self, context: TrainingContext) -> None:
+        """Raises PlanConflict as `check`."""
+        self.check(context.detection_set)
         self._names, settings = context.names, self.settings
-        if settings.by is not None and len(self._names) == 1:
-            raise PlanConflict(one_class_balance(self.name, self._names[0]))
         counts = class_counts(context.detection_set.train, len(self._names))
         for network in (context.model, context.ema.ema):
             vars(network).pop("class_weights", None)
@@ -62,13 +76,6 @@ class ClassWeightsTechnique(Technique):
             weights = class_weights(counts, settings.by, beta=settings.beta)
             self._weights = torch.tensor(weights, dtype=torch.float32, device=context.device)
         if isinstance(settings.pos_weight, dict):
-            problems = list(unknown_classes(settings.pos_weight, self._names))
-            if problems:
-                raise PlanConflict("`class_weights.pos_weight`: " + " ".join(problems))
-            acting = [name for name, factor in settings.pos_weight.items() if factor != 1]
-            boxes = dict(zip(self._names, counts.tolist(), strict=True))
-            if nobody := nobody_to_act_on("class_weights.pos_weight", acting, boxes):
-                raise PlanConflict(nobody)
             each = [settings.pos_weight.get(name, 1.0) for name in self._names]
             self._positive = torch.tensor(each, device=context.device)
         elif settings.pos_weight is not None:

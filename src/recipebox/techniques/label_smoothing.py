@@ -14,6 +14,7 @@ from recipebox.techniques.base import Technique, TrainingContext, linear_schedul
 from recipebox.techniques.class_loss import ClassLossWrapper
 
 if TYPE_CHECKING:
+    from recipebox.data.detection_set import DetectionSet
     from recipebox.techniques.base import Criterion
     from recipebox.techniques.class_loss import Bce
 
@@ -47,22 +48,26 @@ class LabelSmoothingTechnique(Technique):
         self._context: TrainingContext | None = None
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def on_setup(self, context: TrainingContext) -> None:
+    def check(self, detection_set: DetectionSet) -> None:
         """Raises PlanConflict when the data set's classes do not fit, where the plan could not know them."""
-        names, settings = context.names, self.settings
+        names, settings = detection_set.names, self.settings
         if len(names) == 1 and settings.form == "spread":
             raise PlanConflict(one_class_spread(names[0]))
         problems = list(unknown_classes(settings.per_class, names))
         if problems:
             raise PlanConflict("`label_smoothing.per_class`: " + " ".join(problems))
-        self._context = context
-        each = [settings.per_class.get(name, settings.epsilon) for name in names]
-        boxes = dict(zip(names, class_counts(context.detection_set.train, len(names)).tolist(), strict=True))
-        acting = [name for name, epsilon in zip(names, each, strict=True) if epsilon]
+        boxes = dict(zip(names, class_counts(detection_set.train, len(names)).tolist(), strict=True))
+        acting = [name for name in names if settings.per_class.get(name, settings.epsilon)]
         if nobody := nobody_to_act_on("label_smoothing", acting, boxes):
             raise PlanConflict(nobody)
+
+    def on_setup(self, context: TrainingContext) -> None:
+        """Raises PlanConflict as `check`."""
+        self.check(context.detection_set)
+        self._context, settings = context, self.settings
+        each = [settings.per_class.get(name, settings.epsilon) for name in context.names]
         self._epsilon = torch.tensor(each, device=context.device)
-        self._share = 1 / len(names) if settings.form == "spread" else 0.5
+        self._share = 1 / len(context.names) if settings.form == "spread" else 0.5
 
     def wrap_criterion(self, criterion: Criterion) -> Criterion:
         return ClassLossWrapper(criterion, self._smoothed)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from recipebox.data.balance import class_counts, class_shares, class_weights, image_weights, repeat_factors
-from recipebox.data.detection_set import Split
+from recipebox.data.detection_set import DetectionSet, Split
 from recipebox.errors import PlanConflict
 from recipebox.recipe.class_conflicts import one_class_balance
 from recipebox.recipe.class_sections import Sampling
@@ -31,13 +31,21 @@ class SamplingTechnique(Technique):
         self._files: set[str] = set()
         self._classes = self._images = 0
 
-    def on_views(self, views: TrainingViews) -> None:
+    def check(self, detection_set: DetectionSet) -> None:
         """Raises PlanConflict when there is one class to balance, or none is rare enough for the threshold to act."""
-        names = views.data["names"]
+        self._weights_of(detection_set.train, detection_set.names)
+
+    def on_views(self, views: TrainingViews) -> None:
+        """Raises PlanConflict as `check`."""
+        names = tuple(views.data["names"].values())
         self._classes, self._images = len(names), len(views.split)
-        if self.settings.by != "repeat_factor" and self._classes == 1:
+        weights = self._weights_of(views.split, names)
+        views.draw_by(weights)
+
+    def _weights_of(self, split: Split, names: tuple[str, ...]) -> NDArray[np.float64]:
+        if self.settings.by != "repeat_factor" and len(names) == 1:
             raise PlanConflict(one_class_balance(self.name, names[0]))
-        views.draw_by(self.weights(views.split, self._classes))
+        return self.weights(split, len(names))
 
     def weights(self, split: Split, classes: int) -> NDArray[np.float64]:
         """How often each image is drawn beside the others, (images,)."""

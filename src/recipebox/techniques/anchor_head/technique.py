@@ -36,6 +36,11 @@ def head_anchors(settings: AnchorHead, detection_set: DetectionSet, imgsz: int, 
     return tuple(fit.levels(settings.count))
 
 
+def loss_settings(settings: AnchorHead) -> dict[str, Any]:
+    """What the criterion of the head is told, as `with_anchors` takes it."""
+    return settings.model_dump(include={"box", "obj", "cls", "balance", "pos_weight", "threshold"})
+
+
 class AnchorHeadTechnique(Technique):
     """Puts the head in, and records what its criterion matched.
 
@@ -43,22 +48,26 @@ class AnchorHeadTechnique(Technique):
         settings: the recipe's section.
         imgsz: side of the deployed input, pixels.
         seed: of the search for anchors.
+        levels: of the network.
     """
 
     name = "anchor_head"
 
-    def __init__(self, settings: AnchorHead, imgsz: int, seed: int) -> None:
-        self.settings, self.imgsz, self.seed = settings, imgsz, seed
+    def __init__(self, settings: AnchorHead, imgsz: int, seed: int, levels: int = 3) -> None:
+        self.settings, self.imgsz, self.seed, self.levels = settings, imgsz, seed, levels
         self._criterion: Any = None
         self._fit = (0.0, 0.0)
+
+    def check(self, detection_set: DetectionSet) -> None:
+        """Raises DataError as `head_anchors`."""
+        head_anchors(self.settings, detection_set, self.imgsz, self.levels, self.seed)
 
     def on_network(self, model: Any, detection_set: DetectionSet) -> None:
         from recipebox.techniques.anchor_head.head import with_anchors
 
         settings = self.settings
         anchors = head_anchors(settings, detection_set, self.imgsz, len(model.model[-1].stride), self.seed)
-        plain = settings.model_dump(include={"box", "obj", "cls", "balance", "pos_weight", "threshold"})
-        with_anchors(model, anchors, plain)
+        with_anchors(model, anchors, loss_settings(settings))
         every = [size for level in anchors for size in level]
         judged = judge(box_sizes(detection_set, self.imgsz).pixels, every, threshold=settings.threshold)
         self._fit = (judged.recall, judged.fitness)
