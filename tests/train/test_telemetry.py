@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from recipebox.errors import RunError
 from recipebox.run_dir import RunDir
-from recipebox.train.records import progress_info
+from recipebox.train.records import learning_rate, progress_info
 from recipebox.train.telemetry import Telemetry, finite, read_json_lines
 
 
@@ -119,3 +120,10 @@ def test_an_epoch_is_on_the_disk_before_the_checkpoint_that_counts_it(
             assert synced[path.name] == path.read_text(encoding="utf-8")
             assert synced[path.name].count("\n") == number
     telemetry.close()
+
+
+def test_the_learning_rate_is_that_of_most_parameters() -> None:
+    """MuSGD's first group is the class branch, at three times the rate."""
+    groups = [(3, 0.03), (2, 0.01), (2000, 0.01), (4, 0.1)]
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(size)], "lr": rate} for size, rate in groups], lr=0.01)
+    assert learning_rate(optimizer) == 0.01

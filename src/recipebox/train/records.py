@@ -9,6 +9,8 @@ from recipebox.techniques.class_loss import inner_losses
 from recipebox.train.telemetry import finite
 
 if TYPE_CHECKING:
+    import torch
+
     from recipebox.train.trainer import RecipeTrainer
 
 _METRICS = {
@@ -21,9 +23,15 @@ _METRICS = {
 
 def step_record(trainer: RecipeTrainer, losses: dict[str, float], numbers: dict[str, float]) -> dict[str, Any]:
     """A line of steps.jsonl: the batch's losses, and what the techniques recorded."""
-    rate = float(trainer.optimizer.param_groups[0]["lr"])
+    rate = learning_rate(trainer.optimizer)
     line = {"step": trainer.step, "epoch": int(trainer.epoch) + 1, "loss": losses, "lr": rate}
     return {**line, "techniques": finite(numbers)}
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The rate that most parameters have. Others may have their own: biases in the warm-up, what MuSGD boosts."""
+    groups = optimizer.param_groups
+    return float(max(groups, key=lambda group: sum(parameter.numel() for parameter in group["params"]))["lr"])
 
 
 def progress_info(epoch: int, epochs: int, losses: dict[str, float], numbers: dict[str, float]) -> str:
@@ -46,7 +54,7 @@ def epoch_record(trainer: RecipeTrainer, began: float, numbers: dict[str, float]
         "train": finite({key: float(value) for key, value in trainer.tloss.items()}),
         "val": validated(trainer, trainer.metrics),
         **({} if trainer.live is None else {"val_live": trainer.live}),
-        "lr": rates[0],
+        "lr": learning_rate(trainer.optimizer),
         "lr_groups": rates,
         "best": trainer.best_epoch == int(trainer.epoch) + 1,
         "techniques": finite(numbers),
