@@ -45,6 +45,23 @@ def test_steps_are_timed_and_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
 
 
+@pytest.mark.parametrize("name", ["pcb-baseline", "pcb-small", "pcb-anchors"])
+def test_the_network_that_is_timed_is_the_one_that_is_trained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a level of stride 4 a step takes about twice as long."""
+    made: list[Any] = []
+    whole = timing._detector
+
+    def noted(*given: Any) -> Any:
+        made.append(whole(*given))
+        return made[-1]
+
+    monkeypatch.setattr(timing, "_detector", noted)
+    assert (timing.timed(smoke_plan(name), steps=1).estimate.step_seconds or 0) > 0
+    head = made[0].model[-1]
+    assert head.stride.tolist() == ([4, 8, 16, 32] if name == "pcb-small" else [8, 16, 32])
+    assert (type(head).__name__ == "AnchorDetect") == (name == "pcb-anchors")
+
+
 def test_a_network_nobody_named_cannot_be_timed() -> None:
     plan = smoke_plan("pcb-baseline", model={"weights": "mine.pt", "fallback": None})
     with pytest.raises(PlanConflict, match=r"Add `model\.arch`"):

@@ -12,12 +12,15 @@ from typing import Any
 from recipebox.errors import PlanConflict
 from recipebox.progress import track
 from recipebox.recipe.estimate import VALIDATION_SHARE, images_forward, pixel_share
+from recipebox.recipe.head_sections import AnchorHead
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
-from recipebox.train.network import network_file
+from recipebox.train.network import network_description, network_file
 
 _BOXES_AN_IMAGE = 7
 _CLASSES = 6
+_SMALLEST, _SPREAD = 0.05, 0.4
+"""Sides of the random batch's boxes as shares of the image: from the one to the sum of both."""
 
 
 def timed(plan: Plan, *, steps: int = 3) -> Plan:
@@ -104,10 +107,29 @@ def _detector(settings: Settings, device: Any) -> Any:
             f"`model.weights: {settings.model.weights}` does not say which network it holds, so there is nothing to "
             "time. Add `model.arch`, or ask without --time."
         )
-    model = DetectionModel(network_file(architecture), nc=_CLASSES, verbose=False).to(device)
+    network = network_description(network_file(architecture, p2=settings.techniques.p2))
+    model = DetectionModel(network, nc=_CLASSES, verbose=False)
+    if settings.techniques.anchor_head is not None:
+        _give_anchors(model, settings.techniques.anchor_head, settings.train.imgsz)
     model.names = dict(enumerate("abcdef"))
     model.args = get_cfg(overrides={"epochs": settings.train.epochs})
-    return model
+    return model.to(device)
+
+
+def _give_anchors(model: Any, settings: AnchorHead, imgsz: int) -> None:
+    """The head with anchors; `auto` is fitted to boxes like those of the random batch, for no data is looked at."""
+    import numpy as np
+
+    from recipebox.data.anchors import fit_anchors
+    from recipebox.techniques.anchor_head.head import with_anchors
+    from recipebox.techniques.anchor_head.technique import loss_settings
+
+    anchors = settings.sizes()
+    if anchors is None:
+        sides = imgsz * (_SMALLEST + _SPREAD * np.random.default_rng(0).random((1000, 2)))
+        count = settings.count * len(model.model[-1].stride)
+        anchors = tuple(fit_anchors(sides, count, threshold=settings.threshold).levels(settings.count))
+    with_anchors(model, anchors, loss_settings(settings))
 
 
 def _batch(settings: Settings, device: Any) -> dict[str, Any]:
@@ -120,7 +142,7 @@ def _batch(settings: Settings, device: Any) -> dict[str, Any]:
         "img": torch.rand(size, 3, imgsz, imgsz, generator=source).to(device),
         "batch_idx": torch.arange(size).repeat_interleave(_BOXES_AN_IMAGE).float().to(device),
         "cls": torch.randint(0, _CLASSES, (count, 1), generator=source).float().to(device),
-        "bboxes": (0.05 + 0.4 * torch.rand(count, 4, generator=source)).to(device),
+        "bboxes": (_SMALLEST + _SPREAD * torch.rand(count, 4, generator=source)).to(device),
     }
 
 
