@@ -74,6 +74,13 @@ def test_levers_on_a_class_loss_that_is_not_there(write, machine, good):
         assert any(line.startswith(f"`{lever}` does nothing: `train.cls: 0`") for line in warnings), warnings
 
 
+def test_levers_on_a_class_loss_that_the_head_with_anchors_has_not(write, machine, good):
+    levers = "  anchor_head: {cls: 0}\n  label_smoothing: {epsilon: 0.1}\n  class_weights: {by: inverse_sqrt}\n"
+    warnings = make_plan(load_recipe(write("one", good + levers)), machine()).warnings
+    for lever in ("label_smoothing", "class_weights"):
+        assert any(line.startswith(f"`{lever}` does nothing: `anchor_head.cls: 0`") for line in warnings), warnings
+
+
 def test_smoothing_in_words(planned):
     plan = planned("{epsilon: 0.1, per_class: {spur: 0.05}, schedule: linear, off_last: 2}")
     assert plan.warnings == ()

@@ -44,6 +44,10 @@ REFUSED = [
     (ANCHORS.replace("{}", "{pos_weight: {cls: 2}}") + "  class_weights: {pos_weight: 2}\n", "act twice"),
     (ROWS + "  p2: true\n", "`anchors` has 3 rows, and the network 4 levels (strides 4, 8, 16, 32)"),
     (ANCHORS.replace("{}", "{balance: [1, 1]}"), "`balance` has 2 factors"),
+    (
+        "  assigner: {topk: 22}\n  progressive: {stages: [{imgsz: 32, until_epoch: 2}]}\n",
+        "`assigner.topk: 22`: at 32 px, the smallest size of this run, the network has 21 cells",
+    ),
 ]
 
 
@@ -53,6 +57,15 @@ def test_what_excludes_each_other_is_refused_with_the_reason(write, machine, goo
     with pytest.raises(PlanConflict) as caught:
         plan(write, machine, good + text)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("more", "topk"), [("", 21), ("  p2: true\n", 85)])
+def test_the_assigner_may_choose_every_cell_there_is(write, machine, good, more, topk):
+    """At 32 px: 4 x 4, 2 x 2 and 1 of strides 8, 16 and 32, and 8 x 8 of stride 4."""
+    small = f"{more}  progressive: {{stages: [{{imgsz: 32, until_epoch: 2}}]}}\n  assigner: {{topk: "
+    plan(write, machine, good + small + f"{topk}}}\n")
+    with pytest.raises(PlanConflict, match=rf"one\.yaml:\d+: `assigner\.topk: {topk + 1}`"):
+        plan(write, machine, good + small + f"{topk + 1}}}\n")
 
 
 def test_the_gains_of_the_other_head_are_refused(write, machine, good):

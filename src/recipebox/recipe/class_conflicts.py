@@ -32,10 +32,12 @@ def idle_class_levers(settings: Settings) -> Iterator[str]:
     if settings.techniques.label_smoothing is not None:
         yield from _idle_smoothing(settings.techniques.label_smoothing, settings.train.epochs)
     weights, sampling = settings.techniques.class_weights, settings.techniques.sampling
-    if settings.train.cls == 0:
+    head = settings.techniques.anchor_head
+    gain, name = (settings.train.cls, "train.cls") if head is None else (head.cls, "anchor_head.cls")
+    if gain == 0:
         for lever in ("label_smoothing", "class_weights"):
             if getattr(settings.techniques, lever) is not None:
-                yield f"`{lever}` does nothing: `train.cls: 0` takes the class loss away, the only one it acts on."
+                yield f"`{lever}` does nothing: `{name}: 0` takes the class loss away, the only one it acts on."
     if weights is not None and weights.pos_weight is not None:
         given = weights.pos_weight.values() if isinstance(weights.pos_weight, dict) else (weights.pos_weight,)
         if all(value == 1 for value in given):

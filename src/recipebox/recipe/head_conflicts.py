@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from recipebox.recipe.head_sections import AnchorHead, Assigner
+from recipebox.recipe.pixel_conflicts import sizes
 from recipebox.recipe.schema import Settings, Train
 from recipebox.recipe.yaml_nodes import Document
 
@@ -31,6 +32,14 @@ def head_conflicts(settings: Settings, document: Document) -> Iterator[str]:
             f"{document.origin(('techniques', 'p2'))}: `p2` with {known or 'a network that only its weights name'}: "
             "the level of stride 4 is drawn for yolov8 n, s, m, l and x. "
             + ("Take one of those, or take `p2` out." if known else "Say which it is: `model: {arch: yolov8n}`.")
+        )
+    smallest = min(sizes(settings))
+    cells = sum((smallest // stride) ** 2 for stride in strides(settings))
+    if techniques.assigner is not None and techniques.assigner.topk > cells:
+        yield (
+            f"{document.origin(('techniques', 'assigner', 'topk'))}: `assigner.topk: {techniques.assigner.topk}`: at "
+            f"{smallest} px, the smallest size of this run, the network has {cells} cells to choose from. Take at most "
+            "that many."
         )
     head = techniques.anchor_head
     if head is not None:
