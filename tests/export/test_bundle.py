@@ -262,6 +262,11 @@ def test_spoiled_bundles_are_named(bundle: Path, tiny: Any, script: Any) -> None
         (json.dumps(good | {"thresholds": {"open": 0.5}}).encode(), "the threshold of short is None"),
         (json.dumps(good | {"thresholds": dict.fromkeys(good["names"], "high")}).encode(), "from 0 to 1"),
         (json.dumps({key: good[key] for key in good if key != "nms_iou"}).encode(), "lacks nms_iou"),
+        (json.dumps(good | {"names": [["a"]]}).encode(), "lacks names"),
+        (json.dumps(good | {"padding": None}).encode(), "lacks padding, or holds something else"),
+        (json.dumps(good | {"padding": 256}).encode(), "lacks padding"),
+        (json.dumps(good | {"nms_iou": "x", "max_detections": "x"}).encode(), "lacks nms_iou, max_detections"),
+        (json.dumps(good | {"max_detections": True, "sha256": 3}).encode(), "lacks sha256, max_detections"),
         (json.dumps(good | {"sha256": "0" * 64}).encode(), "not the file that was measured"),
     ):
         (bundle / "bundle.json").write_bytes(content)

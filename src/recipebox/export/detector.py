@@ -124,7 +124,7 @@ def _names(path: Path, metadata: dict[str, str]) -> tuple[str, ...]:
     try:
         names: Any = ast.literal_eval(metadata["names"])
         return tuple(str(names[index]) for index in range(len(names)))
-    except (KeyError, ValueError, SyntaxError, TypeError, IndexError):
+    except (KeyError, ValueError, SyntaxError, TypeError, IndexError, RecursionError, MemoryError):
         raise WeightsError(
             f"{path}: has no class names in its metadata, so its scores cannot be read. "
             "Use a file that `recipebox export` wrote."

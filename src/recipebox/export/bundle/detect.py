@@ -120,14 +120,30 @@ def read_about(path: str) -> dict[str, Any]:
     thresholds, names = about.get("thresholds"), about.get("names")
     if not isinstance(names, list) or not names or not isinstance(thresholds, dict):
         raise ValueError("bundle.json lacks names or thresholds. Copy the bundle again.")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("bundle.json lacks names or thresholds. Copy the bundle again.")
     for name in names:
-        value = thresholds.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        if not is_share(thresholds.get(name)):
+            value = thresholds.get(name)
             raise ValueError(f"bundle.json: the threshold of {name} is {value}; it is a number from 0 to 1.")
-    missing = [key for key in ("sha256", "padding", "nms_iou", "max_detections") if key not in about]
-    if missing:
-        raise ValueError(f"bundle.json lacks {', '.join(missing)}. Copy the bundle again.")
+    fits = {
+        "sha256": isinstance(about.get("sha256"), str),
+        "padding": is_count(about.get("padding")) and about["padding"] <= 255,
+        "nms_iou": is_share(about.get("nms_iou")),
+        "max_detections": is_count(about.get("max_detections")),
+    }
+    wrong = [key for key in fits if not fits[key]]
+    if wrong:
+        raise ValueError(f"bundle.json lacks {', '.join(wrong)}, or holds something else there. Copy the bundle again.")
     return about
+
+
+def is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def read_image(path: str) -> Any:
