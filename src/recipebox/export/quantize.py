@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     import onnx
 
 
+SMALLEST_SCALE = float(np.finfo(np.float16).tiny)
+"""Scales become FP16 with the graph. A smaller one would lose digits, or become 0, which TensorRT's parser refuses; so
+the integers are rounded for the scale that the file has."""
+
+
 def activation_clips(model: onnx.ModelProto, images: CalibrationImages) -> dict[str, float]:
     """Where INT8 clips what each convolution of a folded graph reads; see `clipping_points`.
 
@@ -64,11 +69,11 @@ def check_keep(model: onnx.ModelProto, keep: Collection[str]) -> None:
 
 def with_scales(model: onnx.ModelProto, nodes: list[str], clips: Mapping[str, float]) -> onnx.ModelProto:
     """Quantise the named convolutions with activations clipped at `clips`; see `quantized`."""
+    scales = {name: np.array(max(clip / 127.0, SMALLEST_SCALE), np.float32) for name, clip in clips.items()}
     options: dict[str, Any] = {
         "OpTypesToExcludeOutputQuantization": ["Conv"],
         "TensorQuantOverrides": {
-            name: [{"scale": np.array(clip / 127.0, np.float32), "zero_point": np.array(0, np.int8)}]
-            for name, clip in clips.items()
+            name: [{"scale": scale, "zero_point": np.array(0, np.int8)}] for name, scale in scales.items()
         },
     }
     return _by_onnxruntime(model, nodes, ["Conv"], _OneImage(model), options)
@@ -81,7 +86,9 @@ def _by_onnxruntime(
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static
 
-    accepted = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    accepted: dict[str, Any] = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    # The range of a channel's weights, 2 * 127 scales wide and a little more, so that none falls below by rounding.
+    accepted["MinimumRealRange"] = 256 * SMALLEST_SCALE
     model = _marked(model)
     with storage_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="recipebox-int8-") as folder:
         out = Path(folder) / "int8.onnx"
