@@ -76,6 +76,14 @@ def test_the_jetson_file_is_of_the_jetpack_it_names() -> None:
     assert f"JetPack {jetpack} (CUDA {cuda}, TensorRT {tensorrt})" in text("docker/Dockerfile.jetson")
 
 
+def test_the_jetson_file_builds_what_the_gate_measured() -> None:
+    """Precision lives in the graph: a builder's flag would let it choose others."""
+    lines = text("docker/Dockerfile.jetson").splitlines()
+    commands = [line.split("--onnx=")[1] for line in lines if "--onnx=" in line]
+    assert commands and all("-fp16.onnx --stronglyTyped --noTF32" in one for one in commands)
+    assert not [line for line in lines if "--fp16" in line or "--int8" in line]
+
+
 def test_compose_publishes_on_loopback_only() -> None:
     services = yaml.safe_load(text("docker/compose.yaml"))["services"]
     assert set(services) == {"devbox", "devbox-gpu"}

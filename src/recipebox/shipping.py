@@ -140,6 +140,11 @@ def _text(run: RunDir, document: dict[str, Any], files: Place) -> str:
         f"SHA-256 {document['sha256'][:12]}",
         f"differs from PyTorch by at most: boxes {boxes}, scores {parity['max_score']:.3g}",
     ]
+    read_back = document.get("engine", {}).get("precision_read_back")
+    if read_back:
+        lines.append(
+            f"precision read back from the engine for {read_back['verified']} of {read_back['of']} convolutions"
+        )
     if "calibration" in document:
         used = document["calibration"]
         lines.append(f"calibrated on {used['images']} training images, seed {used['seed']}, {used['sha256'][:12]}")

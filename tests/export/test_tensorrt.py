@@ -7,6 +7,7 @@ and builder, test_tensorrt_bindings.py the real bindings' types.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +17,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from recipebox.bench.cuda_backends import open_engine
 from recipebox.errors import BadInput, CheckFailed, WeightsError
+from recipebox.export.run import export_engine
 from recipebox.export.tensorrt import api, engine
 from recipebox.export.tensorrt.driver import Gpu, require_gpu
 from recipebox.export.tensorrt.engine import engine_from_onnx, load_engine, timing_cache_path
-from recipebox.export.tensorrt.precision import precision_problems, wanted_precisions
+from recipebox.export.tensorrt.precision import ReadBack, read_back, wanted_precisions
 from recipebox.export.tensorrt.sidecar import sidecar_path
+from recipebox.run_dir import RunDir
 
 ORIN = Gpu("Orin", "8.7", "12.6")
 
@@ -167,8 +171,6 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def test_without_a_driver_tensorrt_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     class Trap:
         def find_spec(self, name: str, *rest: Any) -> None:
             assert name != "tensorrt", "imported before the driver was asked"
@@ -176,6 +178,35 @@ def test_without_a_driver_tensorrt_is_not_touched(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sys, "meta_path", [Trap(), *sys.meta_path])
     monkeypatch.setattr(api, "require_gpu", lambda: require_gpu("libno-such-driver.so.1"))
     with pytest.raises(BadInput, match=r"no NVIDIA driver on this machine.*--format engine.*on the device"):
+        api.import_tensorrt()
+
+
+def test_a_torch_that_cannot_use_the_gpu_is_said_before_anything_is_built(
+    machine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(stand_in())
+    engine_from_onnx(small_onnx(tmp_path / "best.onnx"), tmp_path / "best.engine")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(BadInput, match=r"PyTorch \(.*\) cannot use the GPU.*recipebox doctor"):
+        open_engine(tmp_path / "best.engine")
+    monkeypatch.setattr(api, "import_tensorrt", lambda: (stand_in(), ORIN))
+    monkeypatch.setattr(engine, "engine_from_onnx", lambda *rest, **options: pytest.fail("built"))
+    nothing: Any = None
+    with pytest.raises(BadInput, match=r"PyTorch \(.*\) cannot use the GPU"):
+        export_engine(RunDir(tmp_path), nothing, nothing)
+
+
+def test_a_module_for_another_python_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JetPack has one for the system's Python alone."""
+    monkeypatch.setattr(api, "require_gpu", lambda: ORIN)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr(api, "SYSTEM", tmp_path)
+    here = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    with pytest.raises(BadInput) as plain:
+        api.import_tensorrt()
+    assert f"this Python needs one tagged {here}" in str(plain.value) and "is for Python" not in str(plain.value)
+    (tmp_path / "python3.10" / "dist-packages" / "tensorrt").mkdir(parents=True)
+    with pytest.raises(BadInput, match=rf"{here}\. The one in .*tensorrt is for Python 3\.10.*--stronglyTyped"):
         api.import_tensorrt()
 
 
@@ -214,6 +245,7 @@ def test_both_versions_build_a_network_with_the_files_types(
     assert (document["tensorrt"], document["gpu"], document["compute_capability"]) == (version, "Orin", "8.7")
     assert document["onnx_sha256"] == made.onnx_sha256 and document["calibration_sha256"] == "2" * 64
     assert document["names"] == ["a", "b"] and document["input_shape"] == [1, 3, 32, 32]
+    assert document["precision_read_back"] == {"verified": 1, "of": 1}
 
 
 def test_timings_are_kept_for_the_next_build(machine: Any, tmp_path: Path) -> None:
@@ -293,6 +325,7 @@ def test_spoiled_engines_are_named_before_the_driver_is_asked(
         json.dumps(document | {"input_shape": [1, 3, 32, -1]}),
         json.dumps(document | {"output_shape": [1, 6]}),
         json.dumps(document | {"calibration_sha256": 3}),
+        json.dumps(document | {"precision_read_back": {"verified": 1}}),
         json.dumps(document).replace("32", "NaN"),
         beside[:-9],
     ):
@@ -351,17 +384,28 @@ def test_an_engine_in_another_precision_is_not_kept(machine: Any, tmp_path: Path
 
 def test_precision_is_read_from_the_description_of_the_layers() -> None:
     wanted = {"/m.1/Conv": "int8", "/m.1/Conv_1": "fp16"}
-    assert precision_problems({"/conv": "fp32"}, layers("Float")) == []
+    assert read_back({"/conv": "fp32"}, layers("Float")) == ReadBack((), 1, 1)
     both = json.dumps({"Layers": [
         {"Name": "w + /q + /m.1/Conv", "Inputs": [{"Format/Datatype": "Thirty-two wide channel vectorized Int8"}]},
         {"Name": "__myl_1", "Metadata": "[ONNX Layer: /m.1/Conv_1]", "Inputs": [{"Format/Datatype": "Half"}]},
         {"Name": "Reformatting CopyNode", "Inputs": []}, "text",
     ]})  # fmt: skip
-    assert precision_problems(wanted, both) == []
-    assert "1 of 2" in precision_problems(wanted | {"/m.1/Conv_1": "int8"}, both)[0]
-    assert "only 0 are found" in precision_problems(wanted, layers("Int8", "/other"))[0]
+    assert read_back(wanted, both) == ReadBack((), 2, 2)
+    assert read_back(wanted | {"/m.2/Conv": "fp16"}, both) == ReadBack((), 2, 3), "one that is not described is counted"
+    assert "1 of 2" in read_back(wanted | {"/m.1/Conv_1": "int8"}, both).problems[0]
+    assert "only 0 are found" in read_back(wanted, layers("Int8", "/other")).problems[0]
     for text in ("", "[]", "{}", '{"Layers": 3}', '{"Layers": ["a name without details"]}'):
-        assert precision_problems(wanted, text)
+        assert read_back(wanted, text).problems
+
+
+def test_a_copy_in_another_format_is_no_convolution() -> None:
+    """It is named after the layer that it serves, and reads another type."""
+    half = {"Name": "/m.1/Conv", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "Half"}]}
+    copies = [
+        {"Name": "Reformatting CopyNode for Output Tensor 0 to /m.1/Conv", "Inputs": [{"Format/Datatype": "Float"}]},
+        {"Name": "/m.1/Conv output", "LayerType": "Reformat", "Inputs": [{"Format/Datatype": "Float"}]},
+    ]
+    assert read_back({"/m.1/Conv": "fp16"}, json.dumps({"Layers": [half, *copies]})) == ReadBack((), 1, 1)
 
 
 def test_what_precision_is_wanted_comes_from_the_file(tmp_path: Path) -> None:

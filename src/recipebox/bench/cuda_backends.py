@@ -188,10 +188,12 @@ def new_stream(device: str) -> torch.cuda.Stream | None:
 
 
 def open_engine(path: Path) -> DeviceBackend:
-    """A TensorRT engine. Raises WeightsError as `export.tensorrt.load_engine` does."""
+    """A TensorRT engine. Raises as `export.tensorrt.load_engine` does, and BadInput where PyTorch sees no GPU."""
     from recipebox.export.tensorrt import load_engine
+    from recipebox.export.tensorrt.driver import require_torch_gpu
 
     engine: Engine = load_engine(path)
+    require_torch_gpu()
     return DeviceBackend(EngineRunner(engine), engine, "tensorrt")
 
 

@@ -298,7 +298,7 @@ def check_tensorrt(request: dict[str, Any]) -> list[Finding]:
     if "No module named 'tensorrt'" not in error:
         return [Finding(name, WARNING, short(error), "installed, and cannot be used: no engine can be built here")]
     if library:
-        why = f"{library} is there; Python cannot reach it"
+        why = f"{library} is there; Python cannot reach it (the package is for the system's own Python alone)"
         return [Finding(name, NOTE, "no Python package", why, "sudo apt install python3-libnvinfer")]
     mend = "sudo apt install nvidia-jetpack" if is_board() else ""
     return [Finding(name, WARNING if is_board() else NOTE, "none; needed only where engines are built", "", mend)]

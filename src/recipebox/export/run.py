@@ -129,14 +129,16 @@ def export_engine(
     ONNX file's.
 
     Raises:
-        BadInput: no driver, no GPU, or no TensorRT here; nothing has been done then.
+        BadInput: no driver, no GPU, no TensorRT, or a PyTorch that cannot use them; nothing has been done then.
         CheckFailed: the engine has another precision than its file, or lost more than `export.max_map_drop`.
         RecipeboxError: what `export` raises.
     """
     from recipebox.export.tensorrt.api import import_tensorrt
+    from recipebox.export.tensorrt.driver import require_torch_gpu
     from recipebox.export.tensorrt.engine import EngineDetector, engine_from_onnx, load_engine
 
     import_tensorrt()
+    require_torch_gpu()  # before minutes of building: the engine is measured through PyTorch's memory
     variant = variant or recipe_variant(settings.export)
     files = place(run, variant, settings.export)
     evaluated = _evaluation(run, settings, detection_set, trained_sha256(run))

@@ -9,6 +9,8 @@ that TensorRT-RTX, whose parser and builder run without a GPU, is put through th
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 VERSIONS = (10, 11)
+SYSTEM = Path("/usr/lib")
+"""Where Debian's packages of Python modules lie, by Python."""
 OPTIMAL, MOST = 4, 16
 """Images of an engine for any number of them: what it is fastest for, and the most it takes."""
 
@@ -34,13 +38,28 @@ def import_tensorrt() -> tuple[Any, Gpu]:
         import tensorrt
     except (ImportError, OSError) as error:
         raise BadInput(
-            f"TensorRT cannot be imported ({error}). On a Jetson it comes with JetPack (package python3-libnvinfer); "
-            "elsewhere `pip install tensorrt-cu12` or tensorrt-cu13, as the driver's CUDA is."
+            f"TensorRT cannot be imported ({error}); this Python needs one tagged {_tag()}. {_of_the_system()}"
+            "Elsewhere than on a Jetson `pip install tensorrt-cu12` or tensorrt-cu13, as the driver's CUDA is. On a "
+            "Jetson it comes with JetPack (package python3-libnvinfer) for the system's Python alone; where that is "
+            "another, build the engine with trtexec (--onnx=FILE --stronglyTyped --noTF32 --saveEngine=FILE), which "
+            "recipebox then neither measures nor loads."
         ) from None
     module: Any = tensorrt
     if _major(module) not in VERSIONS:
         raise BadInput(f"TensorRT {module.__version__}: recipebox knows 10 and 11. Install one of those.")
     return module, gpu
+
+
+def _tag() -> str:
+    return f"cp{sys.version_info.major}{sys.version_info.minor}"
+
+
+def _of_the_system() -> str:
+    """What the system's packages brought for another Python; empty where there is none."""
+    found = next(iter(sorted(SYSTEM.glob("python3.*/dist-packages/tensorrt"))), None)
+    if found is None:
+        return ""
+    return f"The one in {found} is for Python {found.parents[1].name.removeprefix('python')}. "
 
 
 def _major(trt: Any) -> int:

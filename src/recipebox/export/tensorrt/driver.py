@@ -56,9 +56,23 @@ def require_gpu(library: str = "libcuda.so.1") -> Gpu:
     return Gpu(name.value.decode(errors="replace"), f"{major.value}.{minor.value}", cuda)
 
 
+def require_torch_gpu() -> None:
+    """Raises BadInput where PyTorch cannot use the GPU: it holds the memory that an engine reads and writes."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    built = "without CUDA" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
+    raise BadInput(
+        f"there are a driver and TensorRT here, but PyTorch ({torch.__version__}, built {built}) cannot use the GPU, "
+        "and an engine is fed and read through its memory. Install a PyTorch for the CUDA that the driver takes; "
+        "`recipebox doctor` says which."
+    )
+
+
 def _without(what: str) -> str:
     return (
         f"{what}, and TensorRT builds and runs an engine only on the GPU that it is for. Export the ONNX file here "
         "(`recipebox export RUN`, with the same --precision), and run `recipebox export RUN --format engine`, or "
-        "trtexec with --stronglyTyped, on the device."
+        "trtexec with --stronglyTyped --noTF32, on the device."
     )

@@ -15,7 +15,7 @@ from recipebox.errors import CheckFailed, WeightsError
 from recipebox.export.detector import OnnxDetector
 from recipebox.export.tensorrt.api import built, import_tensorrt, layers_text, log_of
 from recipebox.export.tensorrt.driver import Gpu, require_gpu
-from recipebox.export.tensorrt.precision import precision_problems, wanted_precisions
+from recipebox.export.tensorrt.precision import ReadBack, read_back, wanted_precisions
 from recipebox.export.tensorrt.sidecar import Sidecar, check_fits, check_whole, read_sidecar
 from recipebox.run_dir import atomic_writer
 
@@ -141,7 +141,7 @@ def engine_from_onnx(onnx_file: Path, out: Path, *, calibration_sha256: str | No
     engine = trt.Runtime(log).deserialize_cuda_engine(plan)
     if engine is None:
         raise WeightsError(f"{onnx_file}: TensorRT cannot load what it built: {' '.join(log.lines[-1:])}")
-    _check_precision(trt, engine, onnx_file, content)
+    precision = _check_precision(trt, engine, onnx_file, content)
     shapes = [tuple(engine.get_tensor_shape(engine.get_tensor_name(index))) for index in (0, 1)]
     sidecar = Sidecar(
         engine_sha256=hashlib.sha256(plan).hexdigest(),
@@ -157,6 +157,7 @@ def engine_from_onnx(onnx_file: Path, out: Path, *, calibration_sha256: str | No
         input_shape=shapes[0],
         output_shape=shapes[1],
         calibration_sha256=calibration_sha256,
+        precision_read_back=precision.to_json(),
     )
     with atomic_writer(out) as file:
         file.write(plan)
@@ -164,15 +165,16 @@ def engine_from_onnx(onnx_file: Path, out: Path, *, calibration_sha256: str | No
     return sidecar
 
 
-def _check_precision(trt: Any, engine: Any, onnx_file: Path, content: bytes) -> None:
+def _check_precision(trt: Any, engine: Any, onnx_file: Path, content: bytes) -> ReadBack:
     import onnx
 
-    problems = precision_problems(wanted_precisions(onnx.load_from_string(content)), layers_text(trt, engine))
-    if problems:
+    found = read_back(wanted_precisions(onnx.load_from_string(content)), layers_text(trt, engine))
+    if found.problems:
         raise CheckFailed(
-            f"{onnx_file}: the engine built from it is not what was asked for: {'; '.join(problems)}. "
+            f"{onnx_file}: the engine built from it is not what was asked for: {'; '.join(found.problems)}. "
             "It was not kept. Another version of TensorRT may build it as the file says."
         )
+    return found
 
 
 def timing_cache_path(tensorrt: str, gpu: Gpu) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recipebox.export.graph import convolutions
@@ -16,6 +17,23 @@ _WORDS = (
     ("fp16", re.compile(r"fp16|half", re.I)),
     ("fp32", re.compile(r"fp32|float", re.I)),
 )
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """What an engine's description of its layers says of its convolutions.
+
+    `problems` is what is not as the ONNX file says; `verified` of `of` convolutions are described and in the file's
+    precision. The builder may join several layers to one and name only some of them, so not all need to be.
+    """
+
+    problems: tuple[str, ...]
+    verified: int
+    of: int
+
+    def to_json(self) -> dict[str, int]:
+        """The `precision_read_back` entry beside an engine."""
+        return {"verified": self.verified, "of": self.of}
 
 
 def wanted_precisions(model: onnx.ModelProto) -> dict[str, str]:
@@ -32,8 +50,8 @@ def wanted_precisions(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
-def precision_problems(wanted: dict[str, str], layers: str) -> list[str]:
-    """What in an engine is not as the ONNX file says; empty when all is.
+def read_back(wanted: dict[str, str], layers: str) -> ReadBack:
+    """Compare an engine with the ONNX file that it was built from. With less than half described that is a problem.
 
     Args:
         wanted: from `wanted_precisions`.
@@ -43,24 +61,33 @@ def precision_problems(wanted: dict[str, str], layers: str) -> list[str]:
         described: Any = json.loads(layers)
         entries = described["Layers"]
     except (ValueError, KeyError, TypeError):
-        return ["the engine does not describe its layers, so its precision cannot be read back"]
+        why = "the engine does not describe its layers, so its precision cannot be read back"
+        return ReadBack((why,), 0, len(wanted))
     found: dict[str, str] = {}
     for entry in entries if isinstance(entries, list) else []:
-        text = f"{entry.get('Name', '')} {entry.get('Metadata', '')}" if isinstance(entry, dict) else ""
+        text = f"{entry.get('Name', '')} {entry.get('Metadata', '')}" if _computes(entry) else ""
         here = _input_precision(entry) if text else None
         if here is not None:
             found |= {name: here for name in wanted if re.search(rf"{re.escape(name)}(?![\w./])", text)}
-    if len(found) < len(wanted) / 2:
-        return [f"of {len(wanted)} convolutions only {len(found)} are found in the engine's description of its layers"]
     wrong = [(name, here) for name, here in found.items() if here != wanted[name]]
-    return (
-        [
-            f"{len(wrong)} of {len(found)} convolutions run in another precision than the file says "
-            f"(first: {wrong[0][0]} in {wrong[0][1]} instead of {wanted[wrong[0][0]]})"
-        ]
-        if wrong
-        else []
+    verified = len(found) - len(wrong)
+    if len(found) < len(wanted) / 2:
+        why = f"of {len(wanted)} convolutions only {len(found)} are found in the engine's description of its layers"
+        return ReadBack((why,), verified, len(wanted))
+    if not wrong:
+        return ReadBack((), verified, len(wanted))
+    why = (
+        f"{len(wrong)} of {len(found)} convolutions run in another precision than the file says "
+        f"(first: {wrong[0][0]} in {wrong[0][1]} instead of {wanted[wrong[0][0]]})"
     )
+    return ReadBack((why,), verified, len(wanted))
+
+
+def _computes(layer: Any) -> bool:
+    """Whether an entry describes more than a copy in another format, which is named after the layer that it serves."""
+    if not isinstance(layer, dict):
+        return False
+    return layer.get("LayerType") != "Reformat" and not str(layer.get("Name", "")).startswith("Reformatting CopyNode")
 
 
 def _input_precision(layer: dict[str, Any]) -> str | None:

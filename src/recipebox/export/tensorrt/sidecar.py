@@ -17,7 +17,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Sidecar:
-    """`best.engine.json` beside `best.engine`. The hashes are SHA-256."""
+    """`best.engine.json` beside `best.engine`. The hashes are SHA-256; see `precision.ReadBack` for the last one."""
 
     engine_sha256: str
     onnx_sha256: str
@@ -32,6 +32,7 @@ class Sidecar:
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     calibration_sha256: str | None = None
+    precision_read_back: dict[str, int] | None = None
 
     def write(self, engine: Path) -> None:
         write_json(sidecar_path(engine), {"schema": SCHEMA, **asdict(self)})
@@ -134,4 +135,8 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "input_shape": _is_shape(4),
     "output_shape": _is_shape(3),
     "calibration_sha256": lambda value: value is None or _is_text(value),
+    "precision_read_back": lambda value: (
+        value is None
+        or (isinstance(value, dict) and set(value) == {"verified", "of"} and all(map(_is_count, value.values())))
+    ),
 }
