@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from recipebox.data.datasets import prepare
 from recipebox.export.calibration import calibration_images
-from recipebox.export.onnx import Network
+from recipebox.export.onnx import Network, export_onnx
 from recipebox.export.quantize import with_quantized_decode
 from recipebox.export.variant import Variant
 from recipebox.recipe.schema import Calibration
@@ -81,6 +81,29 @@ def test_check_measures_what_is_there(planted_run: RunDir, recipebox_here: Comma
     (planted_run.root / "weights" / "best-int8.onnx").write_bytes(planted_run.onnx.read_bytes())
     code, _, err = recipebox_here("export", str(planted_run.root), "--check", "--precision", "int8")
     assert code == 2 and "says that it is fp32, and int8 is asked for" in err
+    sha256 = hashlib.sha256(planted_run.best.read_bytes()).hexdigest()
+    export_onnx(planted_run.best, planted_run.onnx, 64, sha256=sha256, variant=Variant(batch=2))
+    code, _, err = recipebox_here("export", str(planted_run.root), "--check")
+    assert code == 2 and "says that it is fp32-batch2, and fp32 is asked for" in err
+
+
+def test_check_repeats_nothing_of_another_file(planted_run: RunDir, recipebox_here: CommandLineHere) -> None:
+    """Which images calibrated a file, and what it keeps, is on record of the file that was written then."""
+    arguments = ("export", str(planted_run.root), "--precision", "int8")
+    result = planted_run.root / "export-int8.json"
+    recipebox_here(*arguments)  # it does not pass, and is measured all the same
+    written = json.loads(result.read_text())
+    assert written["keep"] == [] and written["calibration"]["images"] == 6
+    recipebox_here(*arguments, "--check")
+    assert json.loads(result.read_text()) == written
+    path = planted_run.root / written["file"]
+    model = onnx.load(path)
+    model.doc_string = "changed"
+    path.write_bytes(model.SerializeToString())
+    recipebox_here(*arguments, "--check")
+    checked = json.loads(result.read_text())
+    assert checked["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert checked["test"] == written["test"] and not {"calibration", "keep"} & set(checked)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG" + bytes(range(256)) * 9])

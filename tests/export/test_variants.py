@@ -121,6 +121,26 @@ def test_int8_of_a_written_out_convolution() -> None:
     np.testing.assert_allclose(session.run(None, {"x": image})[0], expected, atol=1e-5)
 
 
+def test_scales_are_no_smaller_than_half_precision_can_say() -> None:
+    """Weights and activations that are nearly nothing: the integers are those of the scale that the file has."""
+    weight = np.array([[1e-7, -1e-7, 0], [3e-3, 1e-3, -2e-3], [0.5, 0.25, -1.0]], np.float32).reshape(3, 3, 1, 1)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 5, 5]) for name in ("x", "y")]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv")], "g", values[:1], values[1:],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    made = halved(with_scales(model, ["conv"], {"x": 1e-6}), full=())
+    held = {entry.name: numpy_helper.to_array(entry) for entry in made.graph.initializer}
+    rounding = [node for node in made.graph.node if node.op_type in {"QuantizeLinear", "DequantizeLinear"}]
+    assert len(rounding) == 3 and {held[node.input[1]].dtype for node in rounding} == {np.dtype(np.float16)}
+    assert all((held[node.input[1]] >= np.finfo(np.float16).tiny).all() for node in rounding)
+    weights = next(node for node in rounding if held.get(node.input[0], np.zeros(0)).shape == weight.shape)
+    scales = held[weights.input[1]].astype(np.float32).reshape(3, 1, 1, 1)
+    assert (np.abs(held[weights.input[0]] * scales - weight) <= scales * 0.51).all()
+    assert np.abs(held[weights.input[0]][2]).max() == 127
+
+
 def test_what_is_kept_is_not_quantised(exported: Any, weights_of: Any, tmp_path: Path) -> None:
     _, all_of_them = exported(Variant("int8"))
     names = [node.name for node in convolutions(onnx.load(all_of_them.path))]
@@ -274,6 +294,16 @@ def test_the_gate_measures_a_variant_and_leaves_the_file_that_ships_alone(make: 
         assert [entry["name"] for entry in document["per_class"]] == list(tiny.data.names)
     assert document["calibration"]["images"] == 4 and document["keep"] == []
     assert (run.onnx.read_bytes(), run.result("export").read_bytes()) == ships
+
+
+def test_a_faithful_file_with_nms_inside_loses_nothing(make: Any, run: RunDir, tiny: Any) -> None:
+    """It gives one label a box, so it is compared with a .pt that does; that one's mAP is another than evaluation's."""
+    settings = make.tiny_settings(export={"max_map_drop": 1e-4})
+    document = export(run, settings, tiny.data, variant=Variant(nms=True))
+    assert document["passed"] is True and document["map_drop"] == pytest.approx(0.0, abs=1e-6)
+    assert document["test"] == pytest.approx(document["reference"], rel=1e-3)
+    assert abs(document["reference"]["mAP50-95"] - run.read_result("evaluate")["test"]["mAP50-95"]) > 0.01
+    assert "reference" not in export(run, settings, tiny.data)
 
 
 def test_int8_does_not_pass_where_there_is_nothing_to_lose(make: Any, run: RunDir, tiny: Any) -> None:

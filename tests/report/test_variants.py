@@ -62,6 +62,8 @@ def test_each_file_has_its_own_numbers(run: RunDir) -> None:
     assert list(table) == ["best.pt", "best.onnx", "best-fp16.onnx", "best-int8.onnx (1 kept in fp16)"]
     assert (table["best.onnx"]["p50 ms"], table["best.onnx"]["fps"]) == ("25.50", "38.4")
     assert table["best-fp16.onnx"]["p50 ms"] == table["best-fp16.onnx"]["fps"] == "not measured"
+    add_variant(run, "nms", reference={"mAP50-95": test["mAP50-95"] + 0.005})
+    assert rows(run)["best-nms.onnx"]["from best.pt"] == "-0.0050", "from best.pt behind the same NMS"
     assert table["best-fp16.onnx"]["from best.pt"] == "-0.0002" and table["best-fp16.onnx"]["gate"] == "passed"
     broken = table["best-int8.onnx (1 kept in fp16)"]
     assert (broken["from best.pt"], broken["gate"], broken["MiB"]) == ("-0.0310", "**FAILED**", "3.1")

@@ -31,6 +31,7 @@ def detections(
     iou: float = NMS_IOU,
     multi_label: bool = False,
     max_det: int = MAX_DETECTIONS,
+    candidates: int = MAX_CANDIDATES,
 ) -> list[Rows]:
     """Detections with a score above `conf`, after class-wise NMS where the network needs one.
 
@@ -40,6 +41,7 @@ def detections(
         iou: overlap above which the weaker box of the same class goes.
         multi_label: let one box carry several classes, as Ultralytics' validation does; a line wants one.
         max_det: most detections kept for an image.
+        candidates: most boxes of an image that NMS looks at, those with the highest scores.
 
     Returns:
         B arrays (n, 6), float32: x1, y1, x2, y2 in pixels of the canvas, score, class; best first.
@@ -52,10 +54,10 @@ def detections(
         return [image[image[:, 4] > conf][:max_det] for image in raw]
     found = []
     for image in raw:
-        candidates = _candidates(image, conf, multi_label=multi_label)
-        if len(candidates) > MAX_CANDIDATES:
-            candidates = candidates[np.argsort(-candidates[:, 4], kind="stable")[:MAX_CANDIDATES]]
-        found.append(candidates[nms(candidates, iou=iou, most=max_det)])
+        rows = _candidates(image, conf, multi_label=multi_label)
+        if len(rows) > candidates:
+            rows = rows[np.argsort(-rows[:, 4], kind="stable")[:candidates]]
+        found.append(rows[nms(rows, iou=iou, most=max_det)])
     return found
 
 

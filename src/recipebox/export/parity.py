@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipebox.evaluate.detector import Detector
-from recipebox.evaluate.postprocess import detections, is_end_to_end
-from recipebox.export.nms import LOWEST_SCORE
+from recipebox.evaluate.postprocess import MAX_DETECTIONS, detections, is_end_to_end
+from recipebox.export.nms import CANDIDATES, LOWEST_SCORE
 
 COMPARED_SCORE = 0.05
 """Boxes that score less are never shown and may differ by pixels for no reason."""
@@ -95,9 +95,25 @@ class Compared:
         return raw
 
 
+class AfterNms:
+    """A detector whose answers go through the NMS that a file with NMS inside has: what such a file has to equal.
+
+    It has one label a box and looks at few candidates, so its mAP is not that of the raw output, however exact it is.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.names, self.imgsz = detector.names, detector.imgsz
+        self.sha256, self.precision = detector.sha256, detector.precision
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows of six (B, MAX_DETECTIONS, 6); see `Detector`."""
+        return np.stack([_after_nms(raw, MAX_DETECTIONS) for raw in self.detector(images)])
+
+
 def _after_nms(raw: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
     """PyTorch's raw output of one image as rows of six, filled up with zeros."""
-    found = detections(raw[None], conf=LOWEST_SCORE, max_det=rows)[0]
+    found = detections(raw[None], conf=LOWEST_SCORE, max_det=rows, candidates=CANDIDATES)[0]
     return np.concatenate([found, np.zeros((rows - len(found), 6), np.float32)])
 
 

@@ -19,7 +19,7 @@ from recipebox.export.calibration import CalibrationImages, calibration_images
 from recipebox.export.detector import OnnxDetector
 from recipebox.export.gate import losses, losses_table, reasons_against
 from recipebox.export.onnx import export_onnx, opset
-from recipebox.export.parity import Compared
+from recipebox.export.parity import AfterNms, Compared
 from recipebox.export.variant import Place, Variant, options, place, recipe_variant
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import RunDir, read_object, write_json
@@ -89,26 +89,27 @@ def check_again(
     """The gate on a variant's ONNX file as it stands in the run, whoever wrote or changed it.
 
     Raises:
-        RunError: the file is of another precision, or what `export` raises it for.
+        RunError: the file is of another precision or batch, or what `export` raises it for.
         RecipeboxError: what `export` raises.
     """
     variant = variant or recipe_variant(settings.export)
     evaluated = _evaluation(run, settings, detection_set, trained_sha256(run))
     files = place(run, variant, settings.export)
     found = OnnxDetector(files.onnx)
-    if (found.precision, found.nms) != (variant.precision, variant.nms):
-        raise RunError(
-            f"{files.onnx}: says that it is {found.precision}{' with NMS' if found.nms else ''}, and {variant.name} is "
-            "asked for. Export it again."
-        )
+    # Its precision is what it says of itself, one word or another.
+    says = Variant(found.precision, found.batch or "dynamic", found.nms).name  # type: ignore[arg-type]
+    if says != variant.name:
+        raise RunError(f"{files.onnx}: says that it is {says}, and {variant.name} is asked for. Export it again.")
     written = _written(files.result)
+    # What calibrated a file and what it keeps does not stand in it: it is known of the file that was written only.
+    known = ("calibration", "keep") if written.get("sha256") == found.sha256 else ()
     return check_export(
         run,
         settings,
         detection_set,
         evaluated,
         variant=variant,
-        extra={key: written[key] for key in ("calibration", "keep") if key in written},
+        extra={key: written[key] for key in known if key in written},
     )
 
 
@@ -200,14 +201,36 @@ def _gate(
         batch=detector.batch or AT_ONCE,
         progress=f"measuring {exported.file.name} on test",
     )
-    document = _document(exported, settings, evaluated, compared, test)
+    measured = _measured_alike(reference, settings, detection_set, evaluated) if variant.nms else evaluated
+    document = _document(exported, settings, evaluated, compared, test, float_map=measured["test"].get("mAP50-95"))
+    if variant.nms:
+        document["reference"] = measured["test"]
     write_json(exported.result, document)
     if document["passed"]:
         return document
     raise CheckFailed(
         f"{exported.file} is not as accurate as {run.best.name}: {'; '.join(document['reasons'])}.\n"
-        f"{losses_table(losses(evaluated, document))}{_mend(run, variant, settings)}"
+        f"{losses_table(losses(measured, document))}{_mend(run, variant, settings)}"
     )
+
+
+def _measured_alike(
+    reference: TorchDetector, settings: Settings, detection_set: DetectionSet, evaluated: dict[str, Any]
+) -> dict[str, Any]:
+    """The .pt on test as a file with NMS inside is measured; of evaluate.json the parts that the gate compares."""
+    test = measure(
+        AfterNms(reference),
+        detection_set.test,
+        names=detection_set.names,
+        batch=AT_ONCE,
+        progress=f"measuring {reference.path.name} with the same NMS on test",
+    )
+    threshold = float(evaluated["threshold"])
+    return {
+        "test": test.summary(threshold),
+        "per_class": test.per_class(threshold=threshold, iou=settings.evaluate.iou),
+        "per_size": test.per_size(),
+    }
 
 
 def _mend(run: RunDir, variant: Variant, settings: Settings) -> str:
@@ -241,11 +264,18 @@ def _spread(images: int) -> list[int]:
 
 
 def _document(
-    exported: _Exported, settings: Settings, evaluated: dict[str, Any], compared: Compared, test: Measurement
+    exported: _Exported,
+    settings: Settings,
+    evaluated: dict[str, Any],
+    compared: Compared,
+    test: Measurement,
+    *,
+    float_map: float | None,
 ) -> dict[str, Any]:
+    """The export's document; `float_map` is the mAP50-95 of the .pt, measured as the file is."""
     allowed, difference = settings.export.max_map_drop, compared.differences.result()
     threshold, variant = float(evaluated["threshold"]), exported.variant
-    before, after = evaluated["test"].get("mAP50-95"), test.map50_95
+    before, after = float_map, test.map50_95
     document: dict[str, Any] = {
         "schema": 1,
         "file": f"{exported.file.parent.name}/{exported.file.name}",

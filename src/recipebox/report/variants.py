@@ -44,7 +44,10 @@ def _row(facts: RunFacts, export: Document) -> list[str]:
     sha256 = export.text("sha256")
     name = Path(export.text("file") or "").name
     test, size = export.part("test"), export.count("bytes")
-    before = facts.evaluate.number("test", "mAP50-95") if _same_weights(facts, export) else None
+    # A file with NMS inside is compared with best.pt behind the same NMS, which has a mAP of its own.
+    alike = export.number("reference", "mAP50-95")
+    whole = facts.evaluate.number("test", "mAP50-95")
+    before = (whole if alike is None else alike) if _same_weights(facts, export) else None
     after = test.number("mAP50-95")
     return [
         escape(name or "not recorded", 60) + _kept(export),
@@ -61,7 +64,10 @@ def _row(facts: RunFacts, export: Document) -> list[str]:
 def _kept(export: Document) -> str:
     """What a file's name does not say: precision, batch and NMS stand in it."""
     kept = export.texts("keep")
-    return f" ({len(kept)} kept in fp16)" if kept else ""
+    verified, of = (export.count("engine", "precision_read_back", key) for key in ("verified", "of"))
+    said = [f"{len(kept)} kept in fp16"] if kept else []
+    said += [f"precision read back for {verified} of {of} convolutions"] if verified is not None and of else []
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _gate(facts: RunFacts, export: Document, name: str) -> str:
