@@ -27,8 +27,9 @@ RECIPES = REPOSITORY / "recipes"
 PLACE = re.compile(r"(<!-- proof:begin -->\n).*(<!-- proof:end -->)", re.DOTALL)
 OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # recipe, lever, settings: forms of a lever that no recipe pulls
-    ("pcb-smoothing", "techniques.label_smoothing", ("techniques.label_smoothing.form=binary",)),
-    ("pcb-smoothing", "techniques.label_smoothing", ("techniques.label_smoothing.schedule=linear",)),
+    ("pcb-smoothing", "techniques.label_smoothing.form", ("techniques.label_smoothing.form=binary",)),
+    ("pcb-smoothing", "techniques.label_smoothing.schedule", ("techniques.label_smoothing.schedule=linear",)),
+    ("pcb-smoothing", "techniques.label_smoothing.off_last", ("techniques.label_smoothing.off_last=1",)),
     (
         "pcb-smoothing",
         "techniques.label_smoothing",
@@ -68,8 +69,12 @@ OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "techniques.distillation.features",
         ("techniques.distillation.features={loss: native, weight: 6, temperature: null}",),
     ),
-    ("pcb-distill", "techniques.distillation.logits", ("techniques.distillation.logits.temperature_end=4",)),
-    ("pcb-distill", "techniques.distillation.box", ("techniques.distillation.box.weight_end=0.1",)),
+    (
+        "pcb-distill",
+        "techniques.distillation.logits.temperature_end",
+        ("techniques.distillation.logits.temperature_end=4",),
+    ),
+    ("pcb-distill", "techniques.distillation.box.weight_end", ("techniques.distillation.box.weight_end=0.1",)),
 )
 
 
@@ -87,7 +92,7 @@ def row(recipe: str, lever: dict[str, Any], settings: tuple[str, ...]) -> str:
     effect = lever.get("effect", {})
     given = ", ".join(settings) or json.dumps(lever["value"])
     zero = ", ".join(json.dumps(value) for value in lever["zero"].values())
-    cosine = effect.get("cosine")
+    cosine, dead = effect.get("cosine"), "NO EFFECT" if lever.get("met", True) else "NOT MET"
 
     def share(key: str) -> str:
         return percent(effect[key]) if key in effect else "-"
@@ -97,7 +102,7 @@ def row(recipe: str, lever: dict[str, Any], settings: tuple[str, ...]) -> str:
         *(share(key) for key in ("images", "loss", "gradient")),
         f"{cosine:.4f}" if cosine is not None else "-",
         *(share(key) for key in ("weights", "average")),
-        ", ".join(lever.get("above_noise", ())) if lever["acts"] else "NO EFFECT",
+        ", ".join(lever.get("above_noise", ())) if lever["acts"] else dead,
     ]  # fmt: skip
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from recipebox.experiment import signs
+from recipebox.experiment.average_signs import average_follows, ends_are_averaged
 from recipebox.experiment.effect import Difference, compare
 from recipebox.experiment.trace import Trace, View
 
@@ -85,15 +86,33 @@ def test_signs_tell_what_is_wrong() -> None:
     edges, twice = (made(losses=[{"l1_loss": value}]) for value in (0.5, 1.0))
     assert signs.term_scales(bins, 2)(twice, edges, EQUAL) is None, "a head without bins"
 
-    near = made(average=torch.tensor([0.0, 1.9]))
-    assert signs.average_lags(more=False)(near, plain, EQUAL) is None
-    assert "farther" in (signs.average_lags(more=True)(near, plain, EQUAL) or "")
-    assert "nobody" in (signs.average_lags(more=True)(plain, plain, EQUAL) or "")
-
     moved = made(weights=torch.tensor([0.0, 3.0]))
     assert signs.only_the_step()(moved, plain, EQUAL) is None
     assert "first loss" in (signs.only_the_step()(smoothed, plain, EQUAL) or "")
     assert "same" in (signs.only_the_step()(plain, plain, EQUAL) or "")
+
+
+def test_an_average_is_where_its_decays_lead() -> None:
+    """By hand: from 0, a decay of 1 at weights of 1 leaves 0, then 0.25 at 2 makes 1.5."""
+    decays = {1: 1.0, 2: 0.25}
+    stepped = [torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0])]
+    sign = average_follows(decays.__getitem__)
+    on, off = made(stepped=stepped, average=torch.tensor([0.0, 1.5])), made(average=torch.tensor([0.0, 1.9]))
+    assert sign(on, off, EQUAL) is None
+    elsewhere = made(stepped=stepped, average=torch.tensor([0.0, 1.6]))
+    assert "0.1 away from where its decays lead" in (sign(elsewhere, off, EQUAL) or "")
+    assert "no more than between two runs" in (sign(on, off, Difference(average=0.1)) or "")
+
+
+def test_an_objectness_that_nobody_differentiates_is_no_head_with_anchors() -> None:
+    plain = made(weights=torch.zeros(3), average=torch.zeros(3))
+    shown = {"losses": [{"box_loss": 2.0, "cls_loss": 1.0, "obj_loss": 0.3}]}
+    learned = made(**shown, objectness_gradient=torch.tensor([0.0, -0.1]))
+    assert signs.objectness_is_learned()(learned, plain, EQUAL) is None
+    dead = made(**shown, objectness_gradient=torch.zeros(2))
+    assert "gradient of the head's objectness is 0" in (signs.objectness_is_learned()(dead, plain, EQUAL) or "")
+    assert "is 0" in (signs.objectness_is_learned()(made(**shown), plain, EQUAL) or "")
+    assert "no positive" in (signs.objectness_is_learned()(made(), plain, EQUAL) or "")
 
 
 def test_clipping_has_to_bite_and_to_be_felt() -> None:
@@ -160,11 +179,18 @@ def test_where_all_scores_are_equal_the_class_gradient_tells() -> None:
 
 
 def test_a_rate_that_swa_asks_for_is_met() -> None:
-    ends = {"ends": [torch.zeros(2), torch.ones(2)], "rates": [(0.1, 0.05)] * 2}
+    ends = {
+        "ends": [torch.zeros(2), torch.ones(2)],
+        "rates": [(0.1, 0.05)] * 2,
+        "end_statistics": [torch.tensor([1.0]), torch.tensor([3.0])],
+        "averaged_statistics": torch.tensor([2.5]),
+    }
     on, off = (made(averaged=torch.full((2,), value), **ends) for value in (0.5, 1.0))
-    assert signs.ends_are_averaged(None)(on, off, EQUAL) is None
-    assert signs.ends_are_averaged(0.1)(on, off, EQUAL) is None
-    assert "should be 0.2" in (signs.ends_are_averaged(0.2)(on, off, EQUAL) or "")
+    assert ends_are_averaged(None)(on, off, EQUAL) is None
+    assert ends_are_averaged(0.1)(on, off, EQUAL) is None
+    assert "should be 0.2" in (ends_are_averaged(0.2)(on, off, EQUAL) or "")
+    taken_over = made(averaged=torch.full((2,), 0.5), **(ends | {"averaged_statistics": torch.tensor([2.0])}))
+    assert "nobody estimates them anew" in (ends_are_averaged(None)(taken_over, off, EQUAL) or "")
 
 
 def test_another_teacher_changes_distillation_alone() -> None:
@@ -174,6 +200,17 @@ def test_another_teacher_changes_distillation_alone() -> None:
     assert "not asked" in (signs.lesson_changes()(one, one, EQUAL) or "")
     moved = made(losses=[{"box_loss": 3.0, "kd_logits_loss": 1.5, "kd_loss": 1.5}])
     assert "box_loss" in (signs.lesson_changes()(moved, one, EQUAL) or "")
+
+
+def test_a_schedule_changes_its_own_term_on_the_first_batch_that_differs() -> None:
+    terms = {"kd_logits_loss": 1.0, "kd_box_loss": 1.0, "kd_loss": 2.0}
+    plain = made(losses=[terms, {"box_loss": 1.0, **terms}])
+    lower = made(losses=[terms, {"box_loss": 1.0, **terms, "kd_box_loss": 0.5, "kd_loss": 1.5}])
+    assert signs.lesson_changes("kd_box_loss")(lower, plain, EQUAL) is None
+    assert signs.lesson_changes("kd_box_loss", more=False)(lower, plain, EQUAL) is None
+    assert "should be larger" in (signs.lesson_changes("kd_box_loss", more=True)(lower, plain, EQUAL) or "")
+    assert "changes kd_box_loss too" in (signs.lesson_changes("kd_logits_loss")(lower, plain, EQUAL) or "")
+    assert "not asked" in (signs.lesson_changes("kd_box_loss")(plain, plain, EQUAL) or "")
 
 
 def test_what_should_stay_may_move_as_much_as_chance_moves_it() -> None:

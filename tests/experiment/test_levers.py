@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from recipebox.experiment.levers import LEVERS, NOT_LEVERS, levers, without
+from recipebox.experiment.trace import Window
 from recipebox.recipe.schema import Augment, Settings, Train
 from recipebox.recipe.section import Section
 from recipebox.recipe.technique_sections import Techniques
@@ -22,19 +23,27 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
     return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
-MADE_OF = {"techniques.class_weights": ["techniques.class_weights.by", "techniques.class_weights.pos_weight"]}
+MADE_OF = {
+    "techniques.class_weights": ["techniques.class_weights.by", "techniques.class_weights.pos_weight"],
+    "techniques.label_smoothing": [
+        "techniques.label_smoothing",
+        *(f"techniques.label_smoothing.{key}" for key in ("form", "schedule", "off_last")),
+    ],
+}
 """Sections whose settings are levers by themselves; `beta` and `power` belong to `by`."""
 
 
 def techniques() -> Iterator[str]:
-    """Every section of `techniques`; of a section that is made of sections, those."""
+    """Every section of `techniques`; of a section that is made of sections, those, and what runs from one value to
+    another in them."""
     for name, field in Techniques.model_fields.items():
         key = f"techniques.{name}"
         below = [
-            f"{key}.{part}"
+            ".".join([key, part, *last])
             for section in sections_of(field.annotation)
             for part, inner in section.model_fields.items()
-            if sections_of(inner.annotation)
+            for each in sections_of(inner.annotation)
+            for last in ([], *([end] for end in each.model_fields if end.endswith("_end")))
         ]
         yield from MADE_OF.get(key) or ([key] if key in LEVERS or not below else below)
 
@@ -129,13 +138,14 @@ def test_a_pulled_lever_is_listed_alone_and_can_be_taken_away(key: str) -> None:
     pulled = pull(key, PULLED[key])
     # SGD, its rate and a batch that steps by itself are no departure, save for the nominal batch.
     usual = {"train.nbs", "train.optimizer"}
-    found = {lever.key: lever for lever in levers(pulled, 4)}
+    found = {lever.key: lever for lever in levers(pulled, 400)}
     assert found.keys() - usual == {key} - usual
     lever = found[key]
     assert lever.idle is None
     assert without(pulled, lever) != pulled
+    assert lever.rare is None
     if key != "train.warmup_epochs":  # without it there is none, which is a departure from stock, too
-        assert key not in {left.key for left in levers(without(pulled, lever), 4)} - usual
+        assert key not in {left.key for left in levers(without(pulled, lever), 400)} - usual
     assert 0 <= lever.window.epoch < 20
 
 
@@ -149,6 +159,75 @@ def test_the_teacher_goes_with_its_last_term() -> None:
     one = pull("techniques.distillation", {**TEACHERS, "logits": {}})
     (lever,) = (each for each in levers(one, 4) if "distillation" in each.key)
     assert without(one, lever).techniques.distillation is None
+
+
+SMOOTHING = {"form": "binary", "schedule": "linear", "off_last": 2}
+
+
+@pytest.mark.parametrize(("key", "zero"), [("form", "spread"), ("schedule", "constant"), ("off_last", 0)])
+def test_how_targets_are_smoothed_is_a_lever_beside_that_they_are(key: str, zero: Any) -> None:
+    """Compared with no smoothing at all, a form or a schedule that is lost would still act."""
+    pulled = pull("techniques.label_smoothing", {"epsilon": 0.1, key: SMOOTHING[key]})
+    found = {lever.key: lever for lever in levers(pulled, 4, (3, 9)) if "smoothing" in lever.key}
+    path = f"techniques.label_smoothing.{key}"
+    assert found.keys() == {"techniques.label_smoothing", path}
+    left = without(pulled, found[path]).techniques.label_smoothing
+    assert left is not None
+    assert (left.epsilon, getattr(left, key)) == (0.1, zero)
+    assert found[path].window.epoch == (18 if key == "off_last" else 3), "where the two differ"
+    assert path not in {lever.key for lever in levers(without(pulled, found[path]), 4, (3, 9))}
+
+
+def test_one_class_is_smoothed_by_the_one_form_it_can_have() -> None:
+    pulled = pull("techniques.label_smoothing", {"epsilon": 0.1, "form": "binary"})
+    assert not [lever for lever in levers(pulled, 4, (3,)) if lever.key.endswith("form")], "`spread` is refused there"
+
+
+@pytest.mark.parametrize("part", ["logits", "box", "features"])
+def test_the_schedules_of_a_distillation_term_are_levers(part: str) -> None:
+    ends = {"weight": 2.0, "weight_end": 0.5, "temperature": 2.0, "temperature_end": 4.0}
+    pulled = pull("techniques.distillation", {**TEACHERS, part: ends})
+    found = {lever.key: lever for lever in levers(pulled, 4) if "_end" in lever.key}
+    assert {key.rpartition(".")[2] for key in found} == {"weight_end", "temperature_end"}
+    for path, lever in found.items():
+        left = without(pulled, lever).techniques.distillation
+        term = getattr(left, part)
+        assert (term.weight, term.temperature) == (2.0, 2.0)
+        assert (term.weight_end, term.temperature_end) == ((None, 4.0) if "weight" in path else (0.5, None))
+
+
+@pytest.mark.parametrize(
+    ("term", "says"),
+    [
+        ({"weight": 1.0, "weight_end": 1.0}, "it equals `weight`"),
+        ({"weight": 0.0, "temperature_end": 4.0}, "0 from beginning to end"),
+    ],
+)
+def test_a_schedule_that_goes_nowhere_is_idle(term: dict[str, Any], says: str) -> None:
+    pulled = pull("techniques.distillation", {**TEACHERS, "logits": term})
+    (lever,) = (each for each in levers(pulled, 4) if each.key.endswith("_end"))
+    assert says in (lever.idle or "")
+
+
+def test_what_few_images_show_is_looked_for_in_many() -> None:
+    """So many that missing it has a chance of one in a thousand, from all epochs in which it acts."""
+
+    def window(mixup: float, batches: int) -> tuple[Any, str | None]:
+        pulled = settings(plain(close_mosaic=5) | {"augment": {"mixup": mixup}})
+        (lever,) = (each for each in levers(pulled, batches) if each.key == "augment.mixup")
+        return lever.window, lever.rare
+
+    assert window(0.5, 4) == (Window(3, views=32), None), "an epoch is enough"
+    found, rare = window(0.1, 4)
+    assert rare is None
+    assert 0.9**found.views <= 1e-3 < 0.9 ** (found.views - 1)
+    assert (found.epoch, found.epochs) == (3, 12), "until mosaic is closed"
+    assert window(0.02, 40) == (Window(3, views=342, epochs=12), None)
+    found, rare = window(0.001, 400)
+    assert found.views == 1024
+    assert rare == "it shows in one of 1000 images, and in none of the 1024 that were looked at"
+    assert window(0.02, 1)[0].views == 8 * 12, "the run has no more of them"
+    assert "96 that were looked at" in (window(0.02, 1)[1] or "")
 
 
 def test_class_weights_and_the_positive_weight_are_taken_away_one_by_one() -> None:
@@ -191,6 +270,7 @@ def test_one_of_several_teachers_is_left() -> None:
         ("techniques.progressive", {"stages": [{"imgsz": 64, "until_epoch": 5}]}, {}, "deployed size"),
         ("techniques.late.mixup", {"from_epoch": 3}, {}, "gain of 0"),
         ("techniques.clipping", {"max_norm": 10.0}, {}, "Ultralytics' own"),
+        ("techniques.class_weights.pos_weight", {"a": 1.0}, {}, "every factor is 1"),
         ("train.cos_lr", True, {"epochs": 2}, "meet"),
         ("train.lrf", 0.1, {"epochs": 1}, "one epoch"),
         ("train.warmup_bias_lr", 0.0, {"warmup_epochs": 0.0}, "no warm-up"),

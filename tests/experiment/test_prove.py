@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import tempfile
@@ -11,24 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
+from recipebox.data.detection_set import DetectionSet, Split
+from recipebox.data.order import EpochOrder
 from recipebox.data.stages import Stages
 from recipebox.data.views import TrainingViews
 from recipebox.errors import BadInput, PlanConflict
+from recipebox.experiment import prove as prove_module
 from recipebox.experiment.proof_text import proof_document, proof_text
 from recipebox.experiment.prove import prove
 from recipebox.experiment.teachers import teaching, untrained
 from recipebox.experiment.trace import WatchedTrainer, Window, trace
 from recipebox.making import plan_lock
 from recipebox.recipe.plan import Plan
+from recipebox.recipe.schema import Settings
 from recipebox.run_dir import runs_root, write_json
 from recipebox.supplies import Supplies
+from recipebox.techniques import label_smoothing, swa
+from recipebox.techniques.anchor_head.loss import AnchorLoss
 from recipebox.techniques.base import innermost
 from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.ema import EmaTechnique
-from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
+from recipebox.techniques.label_smoothing import LabelSmoothingTechnique, smooth_targets
 from recipebox.techniques.progressive import ProgressiveTechnique
 from recipebox.techniques.sampling import SamplingTechnique
 from recipebox.techniques.swa import SwaTechnique, held_schedule
@@ -39,6 +47,17 @@ if TYPE_CHECKING:
     from conftest import CommandLine
 
 Planned = Callable[..., Plan]
+
+WHOLE_TARGETS = "techniques.anchor_head={count: 2}"
+"""A head whose class targets are 1. Those of the stock one are next to 0 from scratch, and nothing is smoothed."""
+
+_anchor_loss = AnchorLoss.__call__
+
+
+def shown_objectness(self: Any, preds: Any, batch: Any) -> Any:
+    """A criterion whose objectness is among its items, and not in the sum that is differentiated."""
+    losses, items = _anchor_loss(self, preds, batch)
+    return losses * torch.tensor([1.0, 0.0, 1.0]), items
 
 
 def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path: Path, monkeypatch: Any) -> None:
@@ -82,7 +101,7 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             LabelSmoothingTechnique,
             "tiny",
             ("factor", lambda self: 0.0),
-            ("techniques.label_smoothing.epsilon=0.1",),
+            (WHOLE_TARGETS, "techniques.label_smoothing.epsilon=0.1"),
             "techniques.label_smoothing",
             "nothing changes",
         ),
@@ -93,6 +112,62 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             ("techniques.clipping.max_norm=0.5",),
             "techniques.clipping",
             "nothing changes",
+        ),
+        (
+            LabelSmoothingTechnique,
+            "tiny",
+            ("factor", lambda self: 1.0),
+            (WHOLE_TARGETS, "techniques.label_smoothing={epsilon: 0.1, schedule: linear}"),
+            "techniques.label_smoothing.schedule",
+            "nothing changes",
+        ),
+        (
+            LabelSmoothingTechnique,
+            "tiny",
+            ("factor", lambda self: 1.0),
+            (WHOLE_TARGETS, "techniques.label_smoothing={epsilon: 0.1, off_last: 1}"),
+            "techniques.label_smoothing.off_last",
+            "nothing changes",
+        ),
+        (
+            label_smoothing,
+            "tiny",
+            ("smooth_targets", lambda targets, epsilon, share: smooth_targets(targets, epsilon, 1 / 6)),
+            (WHOLE_TARGETS, "techniques.label_smoothing={epsilon: 0.1, form: binary}"),
+            "techniques.label_smoothing.form",
+            "nothing changes",
+        ),
+        (
+            DistillationTechnique,
+            "student",
+            ("_scheduled", lambda self, key: {name: getattr(each, key) for name, each in self.settings.terms.items()}),
+            ("techniques.distillation.box.weight_end=0.1",),
+            "techniques.distillation.box.weight_end",
+            "nothing changes",
+        ),
+        (
+            DistillationTechnique,
+            "student",
+            ("_scheduled", lambda self, key: {name: getattr(each, key) for name, each in self.settings.terms.items()}),
+            ("techniques.distillation.logits.temperature_end=4",),
+            "techniques.distillation.logits.temperature_end",
+            "nothing changes",
+        ),
+        (
+            swa,
+            "tiny",
+            ("estimate_batch_norm", lambda model, batches: 0),
+            ("techniques.swa.last=2",),
+            "techniques.swa",
+            "nobody estimates them anew",
+        ),
+        (
+            AnchorLoss,
+            "tiny",
+            ("__call__", shown_objectness),
+            ("techniques.anchor_head={count: 2}",),
+            "techniques.anchor_head",
+            "the gradient of the head's objectness is 0",
         ),
         (
             SwaTechnique,
@@ -130,7 +205,7 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             ClassWeightsTechnique,
             "tiny",
             ("_positives_weighed", lambda self, bce: bce),
-            ("techniques.class_weights={by: inverse, pos_weight: 2}",),
+            (WHOLE_TARGETS, "techniques.class_weights={by: inverse, pos_weight: 2}"),
             "techniques.class_weights.pos_weight",
             "nothing changes",
         ),
@@ -146,7 +221,7 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             Stages,
             "tiny",
             ("_begun", lambda self, name, epoch: name != "mosaic" or epoch >= 2),
-            ("techniques.late={mosaic: {from_epoch: 2}, mixup: {from_epoch: 2}}", "augment.mixup=0.5"),
+            ("techniques.late={mosaic: {from_epoch: 2}, mixup: {from_epoch: 2}}", "augment.mixup=0.7"),
             "techniques.late.mixup",
             "nothing changes",
         ),
@@ -156,6 +231,13 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         "an average nobody uses",
         "targets left as they are",
         "a norm nobody clips",
+        "targets smoothed as at the beginning",
+        "targets smoothed to the very end",
+        "targets smoothed in the other form",
+        "a weight that stays",
+        "a temperature that stays",
+        "statistics of batch norm that are taken over",
+        "an objectness that is shown and not learned",
         "a mean nobody makes",
         "a size nobody asks for",
         "an order that stays",
@@ -169,7 +251,7 @@ def test_a_technique_that_forgets_to_act_is_caught(
     planned: Planned,
     supplies: Supplies,
     monkeypatch: pytest.MonkeyPatch,
-    broken: type,
+    broken: Any,
     name: str,
     method: tuple[str, Any],
     changes: tuple[str, ...],
@@ -183,6 +265,80 @@ def test_a_technique_that_forgets_to_act_is_caught(
     assert dead.lever.key == key
     assert says in (dead.why or "")
     assert f"no effect: {key}" in proof_text(proof)
+
+
+def test_what_runs_from_one_value_to_another_acts(planned: Planned, supplies: Supplies) -> None:
+    distilled = planned(
+        "student",
+        "techniques.distillation.logits={temperature: 1, temperature_end: 4}",
+        "techniques.distillation.box={weight: 0.5, weight_end: 0.1}",
+    )
+    smoothing = "techniques.label_smoothing={epsilon: 0.1, form: binary, schedule: linear, off_last: 1}"
+    smoothed = planned("tiny", WHOLE_TARGETS, smoothing)
+    ends = ["techniques.distillation.logits.temperature_end", "techniques.distillation.box.weight_end"]
+    parts = [f"techniques.label_smoothing.{key}" for key in ("form", "schedule", "off_last")]
+    for plan, only in ((distilled, ends), (smoothed, parts)):
+        proof = prove(plan, supplies, only=only)
+        assert len(proof.effects) == len(only)
+        assert proof.exit_code == 0, proof_text(proof)
+
+
+@pytest.mark.parametrize("ema", ["{every: 4, tau: 2000}", "{every: 3, tau: 10}", "off", "{decay: 0.9998}"])
+def test_an_average_that_leaves_steps_out_acts(planned: Planned, supplies: Supplies, ema: str) -> None:
+    """Where one of two decays is 1, their product does not tell which average is nearer to the live weights."""
+    proof = prove(planned("tiny", f"techniques.ema={ema}"), supplies, only=["techniques.ema"])
+    assert proof.exit_code == 0, proof_text(proof)
+
+
+class OneRareImage(Supplies):
+    """`pin-hole` is in one training image alone, the last one of the epoch that is looked at."""
+
+    def detection_set(self, settings: Settings) -> DetectionSet:
+        whole = super().detection_set(settings)
+        (*_, last) = (index for index, _ in _order(settings, len(whole.train)))
+        boxes = [each * np.array([0, 1, 1, 1, 1], np.float32) for each in whole.train.boxes]
+        boxes[last][:, 0] = whole.names.index("pin-hole")
+        return dataclasses.replace(whole, train=Split(whole.train.images, tuple(boxes)))
+
+
+def _order(settings: Settings, images: int) -> EpochOrder:
+    order = EpochOrder(images, settings.train.seed, settings.train.epochs)
+    order.epoch = 1
+    return order
+
+
+@pytest.mark.parametrize(
+    ("lever", "value"),
+    [
+        ("techniques.class_weights.pos_weight", "{pin-hole: 3}"),
+        ("techniques.label_smoothing", "{epsilon: 0, form: binary, per_class: {pin-hole: 0.2}}"),
+    ],
+)
+def test_an_object_of_a_rare_class_is_waited_for(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch, lever: str, value: str
+) -> None:
+    plan = planned("tiny", WHOLE_TARGETS, "train.batch=2", "train.nbs=2", "augment.mosaic=0", f"{lever}={value}")
+    rare = OneRareImage()
+    (effect,) = prove(plan, rare, only=[lever]).effects
+    assert effect.acts, effect.why
+    assert effect.lever.window.batches == 4, "it is in the last of four batches"
+    monkeypatch.setattr(prove_module, "MOST_VIEWS", 6)
+    proof = prove(plan, rare, only=[lever])
+    assert proof.exit_code == 3, "nothing is proven"
+    assert f"not met: {lever}: no object of pin-hole is in the first 6 images of epoch 2" in proof_text(proof)
+    assert "NOT MET" in proof_text(proof)
+    (shown,) = proof_document(proof)["levers"]
+    assert (shown["acts"], shown["met"]) == (False, False)
+
+
+def test_an_augmentation_of_few_images_is_looked_for_in_many(planned: Planned, supplies: Supplies) -> None:
+    """One image in fifty is mixed, and an epoch has eight."""
+    changes = ("augment.mixup=0.02", "train.close_mosaic=1")
+    long, short = (planned("tiny", f"train.epochs={epochs}", *changes) for epochs in (50, 3))
+    assert prove(long, supplies, only=["augment.mixup"]).exit_code == 0
+    proof = prove(short, supplies, only=["augment.mixup"])
+    assert proof.exit_code == 3
+    assert "not met: augment.mixup: it shows in one of 50 images, and in none of the 8" in proof_text(proof)
 
 
 def test_a_technique_that_only_pretends_is_caught(
@@ -251,18 +407,18 @@ def test_what_acts_the_wrong_way_is_caught(
     """An average that should follow more slowly than stock's, and follows at once."""
     monkeypatch.setattr(EmaTechnique, "decay", lambda self, updates: 0.0)
     (dead,) = prove(planned("tiny"), supplies, only=["techniques.ema"]).dead
-    assert "farther from" in (dead.why or "")
+    assert "away from where its decays lead" in (dead.why or "")
 
 
 def test_noise_alone_is_no_effect(planned: Planned, supplies: Supplies, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that never repeats itself proves nothing."""
-    step, made = RecipeTrainer.optimizer_step, iter(range(1, 100))
+    step, source = RecipeTrainer.optimizer_step, torch.Generator().manual_seed(0)
 
     def unsteady(self: Any) -> None:
         step(self)
-        for parameter in self.ema.ema.parameters():
-            parameter.data += 0.1 * next(made)
-            break
+        average = next(self.ema.ema.parameters())
+        disturbance = torch.randn(average.shape, generator=source)
+        average.data += 0.1 * disturbance / torch.linalg.vector_norm(disturbance)  # as large each time, another way
 
     monkeypatch.setattr(RecipeTrainer, "optimizer_step", unsteady)
     monkeypatch.setattr(EmaTechnique, "on_setup", lambda self, context: None)

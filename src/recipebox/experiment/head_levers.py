@@ -41,8 +41,8 @@ def _anchor_head(course: Course) -> Lever | None:
         "techniques.anchor_head",
         {"techniques.anchor_head": None},
         course.steps(),
-        "adds a positive obj_loss that the gradient feels, and has no dfl_loss",
-        signs.term_is_added("obj_loss"),
+        "adds a positive obj_loss that the head's objectness feels",
+        signs.objectness_is_learned(),
     )
 
 

@@ -23,6 +23,7 @@ def _close_mosaic(course: Course) -> Lever | None:
 
 
 _MIXING = ("mosaic", "mixup", "cutmix")
+_FLIPS = ("flipud", "fliplr")
 _COLOUR = ("hsv_h", "hsv_s")
 _PIXELS_ONLY = (*_COLOUR, "hsv_v")
 
@@ -31,12 +32,14 @@ def _augment(key: str, course: Course) -> Lever | None:
     value, stock = getattr(course.settings.augment, key), Augment.model_fields[key].default
     if value == stock or (key in _COLOUR and value == 0):
         return None  # colours that are not varied: on grey images, the usual reason, nobody can tell
-    window, idle = course.views(), None
+    window, idle, rare = course.views(), None, None
     if key in _MIXING:
         late = course.settings.techniques.late
         begins = (late.begins() if late else {}).get(key, 1) - 1
-        window = course.views(max(window.epoch, begins))
+        window, rare = course.chance_views(max(window.epoch, begins), course.close_from, abs(value - stock))
         idle = "it is closed with mosaic, all the time" if window.epoch >= course.close_from else None
+    elif key in _FLIPS:
+        window, rare = course.chance_views(window.epoch, course.settings.train.epochs, abs(value - stock))
     # A mirrored border shows defects again, and they get boxes.
     pixels = key in _PIXELS_ONLY or value == "random"
     lever = Lever(
@@ -46,6 +49,7 @@ def _augment(key: str, course: Course) -> Lever | None:
         "other pixels, the same boxes" if pixels else "other images",
         signs.pixels_change() if pixels else signs.images_change(),
         idle,
+        rare=rare,
     )
     return replace(lever, hint="grey images have no colour to vary") if key in _COLOUR else lever
 
@@ -56,10 +60,14 @@ def _late(name: str, course: Course) -> Lever | None:
     if begins is None:
         return None
     # An augmentation that has not begun yet, in an epoch in which it would not be closed anyway.
-    waits = begins > 1 and course.close_from > 0 and getattr(course.settings.augment, name)
+    gain = getattr(course.settings.augment, name)
+    waits = begins > 1 and course.close_from > 0 and gain
     idle = None if waits else "it has a gain of 0, begins at once or is closed before"
+    window, rare = (
+        course.chance_views(0, min(begins - 1, course.close_from), gain) if waits else (course.views(0), None)
+    )
     key = f"techniques.late.{name}"
-    return Lever(key, {key: None}, course.views(0), f"epoch 1 without {name}", signs.images_change(), idle)
+    return Lever(key, {key: None}, window, f"epoch 1 without {name}", signs.images_change(), idle, rare=rare)
 
 
 def _progressive(course: Course) -> Lever | None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recipebox.experiment.signs import Sign
 from recipebox.experiment.trace import Window
 from recipebox.recipe.estimate import accumulated_batches, optimizer_steps
 from recipebox.recipe.schema import Settings
+
+MOST_VIEWS = 256
+"""Images of an epoch that are looked at, and among which an object of a class is looked for."""
+MOST_CHANCE_VIEWS = 1024
+_MISSED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Lever:
         sign: whether it did.
         idle: why it is never active in this run; nothing needs to be tried then.
         hint: what may be the matter where nothing changes.
+        classes: it acts on objects of these classes alone; empty: on all.
+        rare: why nothing may change although it works, where too few images can be looked at to tell.
     """
 
     key: str
@@ -34,6 +41,8 @@ class Lever:
     sign: Sign
     idle: str | None = None
     hint: str = "the setting is lost on its way, or what should act on it is never asked"
+    classes: tuple[str, ...] = ()
+    rare: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,29 @@ class Course:
     def views(self, epoch: int | None = None) -> Window:
         """All images of an epoch, at most 256; by default one in which mosaic is not closed, where there is one."""
         open_epoch = max(min(self.settled, self.close_from - 1), 0)
-        count = min(self.batches * self.settings.train.batch, 256)
+        count = min(self._images, MOST_VIEWS)
         return Window(open_epoch if epoch is None else epoch, views=count)
+
+    def chance_views(self, epoch: int, until: int, share: float) -> tuple[Window, str | None]:
+        """Views for what shows in a `share` of them only, and why it may not show in these all the same.
+
+        So many that it is missed once in a thousand times, at most 1024, from `epoch` and the following ones before
+        `until`; `views` where those are enough.
+        """
+        window, epochs = self.views(epoch), max(until - epoch, 1)
+        needed = math.ceil(math.log(_MISSED) / math.log1p(-share)) if share < 1 else 1
+        if needed <= window.views:
+            return window, None
+        count = min(needed, MOST_CHANCE_VIEWS, self._images * epochs)
+        rare = None
+        if count < needed:
+            rare = f"it shows in one of {1 / share:.0f} images, and in none of the {count} that were looked at"
+        return replace(window, views=count, epochs=epochs), rare
+
+    @property
+    def _images(self) -> int:
+        """Of an epoch; the last batch may be smaller."""
+        return self.batches * self.settings.train.batch
 
     def updates(self, epoch: int) -> int:
         """Optimizer steps made before an epoch."""

@@ -38,7 +38,8 @@ def proof_text(proof: Proof) -> str:
     head = ("lever", "is", "without", "epoch", "images", "loss", "gradient", "cosine", "weights", "average", "")
     lines.append(plain_table([head, *(_row(proof, effect) for effect in proof.effects)]))
     for effect in proof.dead:
-        lines.append(f"no effect: {effect.lever.key}: {effect.why}. Expected: {effect.lever.expects}.")
+        verdict = "no effect" if effect.met else "not met"
+        lines.append(f"{verdict}: {effect.lever.key}: {effect.why}. Expected: {effect.lever.expects}.")
     count = len(proof.effects)
     verdict = f"{count - len(proof.dead)} of {count} levers act"
     return "\n".join([*lines, f"{plan.name}: {verdict} ({duration(proof.seconds)})"])
@@ -59,6 +60,8 @@ def _effect_document(proof: Proof, effect: Effect) -> dict[str, Any]:
         shown["effect"] = effect.difference.document()
         if effect.noise is not None:
             shown |= {"noise": effect.noise.document(), "above_noise": list(effect.difference.above(effect.noise))}
+    if not effect.met:
+        shown["met"] = False
     return shown | ({"why": effect.why} if effect.why else {})
 
 
@@ -83,7 +86,7 @@ def _row(proof: Proof, effect: Effect) -> tuple[str, ...]:
             *(percent(value) if trained else "-" for value in (difference.weights, difference.average)),
         )
     zero = ", ".join(_word(value) for value in lever.zero.values())
-    verdict = "acts" if effect.acts else "NO EFFECT"
+    verdict = "acts" if effect.acts else "NO EFFECT" if effect.met else "NOT MET"
     return (lever.key, _word(setting(proof, lever.key)), zero, str(lever.window.epoch + 1), *numbers, verdict)
 
 

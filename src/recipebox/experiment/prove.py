@@ -13,7 +13,7 @@ from recipebox.data.detection_set import DetectionSet
 from recipebox.endings import signals_interrupt
 from recipebox.errors import BadInput
 from recipebox.experiment.effect import Difference, compare
-from recipebox.experiment.lever import Lever
+from recipebox.experiment.lever import MOST_VIEWS, Lever
 from recipebox.experiment.levers import levers, without
 from recipebox.experiment.teachers import Teaching, teaching
 from recipebox.experiment.trace import Trace, Window, trace
@@ -32,12 +32,14 @@ class Effect:
         difference: of the run with it from the run without; None where it was not tried.
         noise: of a second run with it from the first; None where there was nothing to tell it from.
         why: in words, why it has no effect; None where it acts.
+        met: whether what it acts on is in the images that were looked at; if not, nobody knows.
     """
 
     lever: Lever
     difference: Difference | None
     noise: Difference | None
     why: str | None
+    met: bool = True
 
     @property
     def acts(self) -> bool:
@@ -116,9 +118,15 @@ class Tracer:
         settings = without(self._plan.settings, lever)
         if settings == self._plan.settings:
             return Effect(lever, None, None, "the recipe sets it to the very value that it has without it")
+        if lever.classes:
+            lever, unmet = self._until_met(lever)
+            if unmet is not None:
+                return Effect(lever, None, None, unmet, met=False)
         on, off = self._with(lever.window), self._trace(settings, lever.window)
         difference = compare(on, off)
         if not any(difference.quantities().values()):
+            if lever.rare is not None:
+                return Effect(lever, difference, None, lever.rare, met=False)
             return Effect(lever, difference, None, f"nothing changes at all: {lever.hint}")
         noise = self._noise(lever.window)
         if not difference.above(noise):
@@ -126,6 +134,17 @@ class Tracer:
         else:
             why = lever.sign(on, off, noise)
         return Effect(lever, difference, noise, why)
+
+    def _until_met(self, lever: Lever) -> tuple[Lever, str | None]:
+        """The lever with a window that reaches the first object of its classes, or why there is none."""
+        columns = tuple(self._set.names.index(name) for name in lever.classes)
+        window = lever.window
+        seen = self._with(Window(window.epoch, views=MOST_VIEWS, seek=columns)).views
+        if not any(view.classes.intersection(columns) for view in seen):
+            named = " or ".join(lever.classes)
+            return lever, f"no object of {named} is in the first {len(seen)} images of epoch {window.epoch + 1}"
+        batches = -(-len(seen) // self._plan.settings.train.batch)
+        return replace(lever, window=replace(window, batches=max(window.batches, batches))), None
 
     def _with(self, window: Window) -> Trace:
         if window not in self._known:

@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
-import torch
-
 from recipebox.experiment.effect import MARGIN, Difference, apart, compare, relative
 from recipebox.experiment.trace import Trace
 from recipebox.recipe.technique_sections import STOCK_MAX_NORM
 
 Sign = Callable[[Trace, Trace, Difference], str | None]
 
-_CLOSE = 1e-3
+CLOSE = 1e-3
+"""Numbers that differ by no more than this share are the same to a sign."""
 
 
 def term_is_added(term: str) -> Sign:
@@ -31,6 +30,21 @@ def term_is_added(term: str) -> Sign:
             return f"`{term}` is there without it, too"
         felt = compare(on, off).gradient > MARGIN * noise.gradient
         return None if felt else f"`{term}` is shown, and the gradient does not feel it"
+
+    return sign
+
+
+def objectness_is_learned() -> Sign:
+    """`obj_loss` is there and positive, and a gradient reaches the head's objectness. Two heads have no gradient to
+    compare, and of all parameters that one loss alone moves these."""
+    added = term_is_added("obj_loss")
+
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        why = added(on, off, noise)
+        if why is not None:
+            return why
+        learned = on.objectness_gradient is not None and bool(on.objectness_gradient.any())
+        return None if learned else "`obj_loss` is shown, and the gradient of the head's objectness is 0"
 
     return sign
 
@@ -97,15 +111,29 @@ def number_is_added(key: str) -> Sign:
     return sign
 
 
-def lesson_changes() -> Sign:
-    """On the first batch the distillation losses, whose names begin with `kd_`, are others, and the rest are not."""
+def lesson_changes(term: str | None = None, more: bool | None = None) -> Sign:
+    """On the first batch that differs at all, and so is met by the same weights, the distillation losses, whose names
+    begin with `kd_`, are others, and the rest are not.
+
+    Args:
+        term: the one of them that changes, with `kd_loss`, the sum; None: any.
+        more: it becomes larger, or smaller; None: either.
+    """
+    allowed = ("kd_",) if term is None else (term, "kd_loss")
+    words = "distillation" if term is None else f"`{term}`"
 
     def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        changed = _terms_changed(on.losses[0], off.losses[0], noise)
-        if not any(term.startswith("kd_") for term in changed):
-            return "the distillation losses of the first batch are the same with and without it: it is not asked"
-        others = [term for term in changed if not term.startswith("kd_")]
-        return f"it should change distillation alone, and changes {', '.join(others)} too" if others else None
+        for ours, theirs in zip(on.losses, off.losses, strict=False):
+            changed = _terms_changed(ours, theirs, noise)
+            if not changed:
+                continue
+            others = [name for name in changed if not name.startswith(allowed)]
+            if others:
+                return f"it should change {words} alone, and changes {', '.join(others)} too"
+            if term is not None and more is not None and (ours[term] > theirs[term]) != more:
+                return f"`{term}` should be {'larger' if more else 'smaller'} than without it, and is not"
+            return None
+        return "the distillation losses of every batch are the same with and without it: it is not asked"
 
     return sign
 
@@ -122,42 +150,9 @@ def term_scales(terms: Sequence[str], factor: float) -> Sign:
         if term is None:
             return f"this network has no {' or '.join(f'`{term}`' for term in terms)}"
         ours, theirs = on.losses[0][term], off.losses[0][term]
-        if abs(ours - factor * theirs) <= _CLOSE * abs(factor * theirs):
+        if abs(ours - factor * theirs) <= CLOSE * abs(factor * theirs):
             return None
         return f"`{term}` should be {factor:.4g} times what it is without it, and is {ours / theirs:.4g} times"
-
-    return sign
-
-
-def average_lags(more: bool) -> Sign:
-    """The average ends farther from the live weights (`more`), or nearer to them."""
-
-    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        if on.lag == off.lag:
-            return "the average is as far from the live weights as without it: nobody uses its decay"
-        if (on.lag > off.lag) != more:
-            return f"the average should be {'farther from' if more else 'nearer to'} the live weights, and is not"
-        return None
-
-    return sign
-
-
-def ends_are_averaged(rate: float | None) -> Sign:
-    """The average is the equal-weight mean of the epochs' ends, and one learning rate led to all of them: `rate`, where
-    one is asked for."""
-
-    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        assert on.averaged is not None and off.averaged is not None, "the window lives through ends of epochs"
-        mean = torch.stack(on.ends).mean(0)
-        away, without = (float(torch.linalg.vector_norm(average - mean)) for average in (on.averaged, off.averaged))
-        if away > _CLOSE * without:
-            return f"the average is {away:.3g} away from the mean of the epochs' ends, and {without:.3g} without it"
-        if len(set(on.rates)) != 1:
-            return "the learning rate moves between the epochs that are averaged"
-        # An optimizer may give some groups a share of the rate (MuSGD); one has it whole.
-        if rate is None or any(abs(each - rate) <= _CLOSE * rate for each in on.rates[0]):
-            return None
-        return f"the learning rate should be {rate:g}, and is {max(on.rates[0]):g}"
 
     return sign
 
@@ -183,7 +178,7 @@ def clips_at(largest: float | None) -> Sign:
             return "no optimizer step was made"
         for norm, given in zip(norms, on.step_norms, strict=True):
             allowed = norm if largest is None else min(norm, largest)
-            if abs(given - allowed) > _CLOSE * allowed:
+            if abs(given - allowed) > CLOSE * allowed:
                 return f"a gradient of norm {norm:.3g} reaches the optimizer with norm {given:.3g}, not {allowed:.3g}"
         bites_from = STOCK_MAX_NORM if largest is None else min(largest, STOCK_MAX_NORM)
         if max(norms) <= bites_from:
@@ -199,7 +194,7 @@ def rates_scale(factor: float) -> Sign:
     def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         for ours, theirs in zip(on.rates, off.rates, strict=True):
             for x, y in zip(ours, theirs, strict=True):
-                if abs(x - factor * y) > _CLOSE * abs(factor * y):
+                if abs(x - factor * y) > CLOSE * abs(factor * y):
                     return f"learning rates should be {factor:.4g} times those without it: {x:.4g} against {y:.4g}"
         return None
 
@@ -242,7 +237,7 @@ def rare_pull_more(boxes: Sequence[int]) -> Sign:
             return "the class biases have no gradient"
         ratio = (on.class_gradient.abs().sum(0) / off.class_gradient.abs().sum(0).clamp(min=1e-30)).tolist()
         ranked = [weight for count, weight in sorted(zip(boxes, ratio, strict=True)) if count]
-        if all(x >= y * (1 - _CLOSE) for x, y in pairwise(ranked)) and ranked[0] > ranked[-1] * (1 + _CLOSE):
+        if all(x >= y * (1 - CLOSE) for x, y in pairwise(ranked)) and ranked[0] > ranked[-1] * (1 + CLOSE):
             return None
         shown = ", ".join(f"{weight:.3g}" for weight in ranked)
         return f"the gradient of the rarest to the most frequent class is {shown} times that without it: it should fall"

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 
-from recipebox.experiment import signs
+from recipebox.experiment import average_signs, signs
 from recipebox.experiment.lever import Course, Entry, Lever
 from recipebox.experiment.trace import Window
+from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.estimate import ema_decay
-from recipebox.recipe.technique_sections import STOCK_MAX_NORM
+from recipebox.recipe.technique_sections import STOCK_MAX_NORM, DistillationTerm
 
 
 def _ema(course: Course) -> Lever | None:
     ema, swa = course.settings.techniques.ema, course.settings.techniques.swa
     before_swa = course.settings.train.epochs - (swa.last if swa is not None else 0)
     window = course.steps(max(min(course.settled, before_swa - 1), 0))
-    first = course.updates(window.epoch) + 1
-    ours, stock = (math.prod(ema_decay(each, n) for n in (first, first + 1)) for each in (ema, None))
+    window = replace(window, batches=min(window.batches, course.batches * max(before_swa - window.epoch, 1)))
+    done = course.updates(window.epoch)
+    ours, stock = ([ema_decay(each, done + n) for n in (1, 2)] for each in (ema, None))
     if ema is None or (ours == stock and ema and ema.evaluate_both):
         return None
     idle = "its decay is Ultralytics' own" if ours == stock else None
-    way = "farther from" if ours > stock else "nearer to"
+    shown, plain = (" and ".join(f"{decay:.4g}" for decay in decays) for decays in (ours, stock))
     return Lever(
         "techniques.ema",
         {"techniques.ema": None},
         window,
-        f"the average ends {way} the live weights: two steps leave {ours:.3g} of it, not {stock:.3g}",
-        signs.average_lags(more=ours > stock),
+        f"the average follows the live weights by the decays {shown}, not {plain}",
+        average_signs.average_follows(lambda step: ema_decay(ema, done + step)),
         idle if before_swa else "swa averages every epoch",
     )
 
@@ -43,8 +44,8 @@ def _swa(course: Course) -> Lever | None:
         "techniques.swa",
         {"techniques.swa": None},
         Window(first, epoch_batches=batches, batches=batches, epoch_ends=min(swa.last, 2)),
-        f"the average is the mean of the epochs' ends, at a rate that {rate}",
-        signs.ends_are_averaged(swa.lr),
+        f"the average is the mean of the epochs' ends, at a rate that {rate}, with batch norm estimated anew",
+        average_signs.ends_are_averaged(swa.lr),
     )
 
 
@@ -56,16 +57,47 @@ def _distillation(part: str, course: Course) -> Lever | None:
     others = [name for name in DISTILLATION_TERMS if name != part and getattr(distillation, name) is not None]
     # A teacher without any term is refused: the last one takes the teacher with it.
     zero = f"techniques.distillation.{part}" if others else "techniques.distillation"
-    idle = "its weight is 0 from beginning to end" if term.weight == 0 and not term.weight_end else None
-    # A weight that begins or ends at 0 is somewhere between there at most epochs.
-    epoch = course.settled if term.weight_end != 0 else min(course.settled, course.settings.train.epochs // 2)
     return Lever(
         f"techniques.distillation.{part}",
         {zero: None},
-        course.steps(epoch),
+        _taught_by(term, course),
         f"adds a positive kd_{part}_loss that the gradient feels",
         signs.term_is_added(f"kd_{part}_loss"),
+        _weightless(term),
+    )
+
+
+def _taught_by(term: DistillationTerm, course: Course) -> Window:
+    """Two steps in which a term has some weight: one that ends at 0 has it at most epochs before."""
+    return course.steps(
+        course.settled if term.weight_end != 0 else min(course.settled, course.settings.train.epochs // 2)
+    )
+
+
+def _weightless(term: DistillationTerm) -> str | None:
+    return "its weight is 0 from beginning to end" if term.weight == 0 and not term.weight_end else None
+
+
+def _distillation_end(part: str, key: str, course: Course) -> Lever | None:
+    """The schedule of a term's weight or temperature, which acts on the term and not in its place."""
+    distillation = course.settings.techniques.distillation
+    term = None if distillation is None else getattr(distillation, part)
+    if term is None or (end := getattr(term, f"{key}_end")) is None:
+        return None
+    start, idle = getattr(term, key), _weightless(term)
+    if end == start:
+        idle = f"it equals `{key}`"
+    elif course.batches * course.settings.train.epochs == 1:
+        idle = "a run of one batch has no schedule"
+    path = f"techniques.distillation.{part}.{key}_end"
+    return Lever(
+        path,
+        {path: None},
+        _taught_by(term, course),
+        f"another kd_{part}_loss than with a {key} that stays; the other losses stay",
+        signs.lesson_changes(f"kd_{part}_loss", end > start if key == "weight" else None),
         idle,
+        hint=f"the {key} stays what it is at the first step",
     )
 
 
@@ -91,22 +123,66 @@ def _label_smoothing(course: Course) -> Lever | None:
     smoothing = course.settings.techniques.label_smoothing
     if smoothing is None:
         return None
-    active = course.settings.train.epochs - smoothing.off_last
-    idle = None
-    if not any((smoothing.epsilon, *smoothing.per_class.values())):
-        idle = "epsilon is 0"
-    elif active <= 0:
+    idle = _unsmoothed(smoothing)
+    if idle is None and smoothing.off_last >= course.settings.train.epochs:
         idle = "it is off in every epoch"
+    return _smoothing_lever("", None, _smoothed(smoothing, course), "its targets are not smoothed", idle, smoothing)
+
+
+def _smoothing_form(course: Course) -> Lever | None:
+    smoothing = course.settings.techniques.label_smoothing
+    # With one class `spread` is refused for doing nothing: what smoothing itself does is what the form does.
+    if smoothing is None or smoothing.form == "spread" or len(course.class_boxes) == 1:
+        return None
+    dead = "it is smoothed as `spread` does"
+    return _smoothing_lever(".form", "spread", _smoothed(smoothing, course), dead, _unsmoothed(smoothing), smoothing)
+
+
+def _smoothing_schedule(course: Course) -> Lever | None:
+    smoothing = course.settings.techniques.label_smoothing
+    if smoothing is None or smoothing.schedule == "constant":
+        return None
+    active = course.batches * (course.settings.train.epochs - smoothing.off_last)
+    idle = _unsmoothed(smoothing) or ("one batch has no schedule" if active <= 1 else None)
+    dead, window = "its epsilon stays", _smoothed(smoothing, course)
+    return _smoothing_lever(".schedule", "constant", window, dead, idle, smoothing)
+
+
+def _smoothing_off(course: Course) -> Lever | None:
+    smoothing, epochs = course.settings.techniques.label_smoothing, course.settings.train.epochs
+    if smoothing is None or not smoothing.off_last:
+        return None
+    idle = _unsmoothed(smoothing)
+    if idle is None and smoothing.schedule == "linear" and course.batches * smoothing.off_last == 1:
+        idle = "epsilon has come down to 0 at the last batch anyway"
+    window = course.steps(max(epochs - smoothing.off_last, 0))
+    return _smoothing_lever(".off_last", 0, window, "it is not switched off", idle, smoothing)
+
+
+def _smoothing_lever(
+    part: str, zero: str | int | None, window: Window, dead: str, idle: str | None, smoothing: LabelSmoothing
+) -> Lever:
+    path = f"techniques.label_smoothing{part}"
     return Lever(
-        "techniques.label_smoothing",
-        {"techniques.label_smoothing": None},
-        course.steps(max(min(course.settled, active - 1), 0)),
+        path,
+        {path: zero},
+        window,
         "another class loss on the same batch; box and dfl stay",
-        signs.class_loss_changes("its targets are not smoothed"),
+        signs.class_loss_changes(dead),
         idle,
         hint="the setting is lost on its way, or all targets are next to 0: a network from scratch scores objects of a "
         "few pixels so",
+        classes=() if smoothing.epsilon else tuple(name for name, epsilon in smoothing.per_class.items() if epsilon),
     )
+
+
+def _smoothed(smoothing: LabelSmoothing, course: Course) -> Window:
+    """Two steps in an epoch with smoothing."""
+    return course.steps(max(min(course.settled, course.settings.train.epochs - smoothing.off_last - 1), 0))
+
+
+def _unsmoothed(smoothing: LabelSmoothing) -> str | None:
+    return None if any((smoothing.epsilon, *smoothing.per_class.values())) else "epsilon is 0"
 
 
 def _class_weights(part: str, course: Course) -> Lever | None:
@@ -127,7 +203,8 @@ def _class_weights(part: str, course: Course) -> Lever | None:
         words, sign = "a larger share of the class gradient for rarer classes", signs.rare_pull_more(course.class_boxes)
     lever = Lever(f"techniques.class_weights.{part}", zero, course.steps(), words, sign, idle)
     if isinstance(weights.pos_weight, dict) and part == "pos_weight":
-        return replace(lever, hint="no object of these classes is in the batches looked at, or the setting is lost")
+        acting = tuple(name for name, factor in weights.pos_weight.items() if factor != 1)
+        return replace(lever, classes=acting, idle=None if acting else "every factor is 1")
     return lever
 
 
@@ -143,11 +220,9 @@ def _clipping(course: Course) -> Lever | None:
     if clipping is None:
         return None
     largest = clipping.max_norm or None
-    words = (
-        f"no step from a gradient longer than {largest:g}"
-        if largest
-        else f"steps from gradients longer than {STOCK_MAX_NORM:g}"
-    )
+    words = f"steps from gradients longer than {STOCK_MAX_NORM:g}" if not largest or largest > STOCK_MAX_NORM else ""
+    if largest:
+        words += f"{', and ' if words else ''}no step from a gradient longer than {largest:g}"
     zero = {"techniques.clipping": None}
     idle = "it is Ultralytics' own" if largest == STOCK_MAX_NORM else None
     return Lever("techniques.clipping", zero, course.steps(), words, signs.clips_at(largest), idle)
@@ -155,13 +230,19 @@ def _clipping(course: Course) -> Lever | None:
 
 TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.label_smoothing": _label_smoothing,
+    "techniques.label_smoothing.form": _smoothing_form,
+    "techniques.label_smoothing.schedule": _smoothing_schedule,
+    "techniques.label_smoothing.off_last": _smoothing_off,
     "techniques.class_weights.by": partial(_class_weights, "by"),
     "techniques.class_weights.pos_weight": partial(_class_weights, "pos_weight"),
     "techniques.sampling": _sampling,
     "techniques.distillation.teachers": _several_teachers,
-    "techniques.distillation.logits": partial(_distillation, "logits"),
-    "techniques.distillation.box": partial(_distillation, "box"),
-    "techniques.distillation.features": partial(_distillation, "features"),
+    **{f"techniques.distillation.{part}": partial(_distillation, part) for part in DISTILLATION_TERMS},
+    **{
+        f"techniques.distillation.{part}.{key}_end": partial(_distillation_end, part, key)
+        for part in DISTILLATION_TERMS
+        for key in ("weight", "temperature")
+    },
     "techniques.clipping": _clipping,
     "techniques.ema": _ema,
     "techniques.swa": _swa,

@@ -21,6 +21,7 @@ from recipebox.data.detection_set import DetectionSet
 from recipebox.recipe.estimate import optimizer_steps
 from recipebox.recipe.plan import Plan
 from recipebox.run_dir import RunDir
+from recipebox.techniques.anchor_head.head import BOX, AnchorDetect
 from recipebox.train.checkpoint import restore, training_state
 from recipebox.train.run import make_trainer
 from recipebox.train.trainer import RecipeTrainer
@@ -28,6 +29,8 @@ from recipebox.train.weights_file import ADDED
 
 _CLASS_BIAS = re.compile(r"cv3\.\d+\.2\.bias$")
 """The last layer of the class branch at each level, in the heads of YOLOv8, YOLO11 and YOLO26."""
+_BOX_BIAS = re.compile(r"cv2\.\d+\.2\.bias$")
+"""That of the other branch; in a head with anchors it says the box and the objectness of each anchor."""
 
 _DRAWN_EPOCHS = 20
 
@@ -42,6 +45,8 @@ class Window:
         epoch_batches: batches after which an epoch is cut short; None lets it run to its end.
         epoch_ends: ends of epochs to live through, whatever `batches` says.
         views: training views to look at, where `batches` is 0.
+        epochs: at most so many epochs of views.
+        seek: classes; views end with the batch that holds an object of one of them.
     """
 
     epoch: int
@@ -49,16 +54,19 @@ class Window:
     epoch_batches: int | None = None
     epoch_ends: int = 0
     views: int = 0
+    epochs: int = 1
+    seek: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class View:
-    """One image of a batch. `labels` and `pixels` are digests."""
+    """One image of a batch. `labels` and `pixels` are digests; `classes` are those of its objects."""
 
     file: str
     side: int
     pixels: bytes
     labels: bytes
+    classes: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -74,12 +82,15 @@ class Trace:
         rates: the learning rates of the parameter groups at each batch.
         gradient: of the first optimizer step, before clipping, (parameters,).
         class_gradient: that of the biases of the class outputs, (levels, nc); a head with anchors has a row for each.
+        objectness_gradient: that of the biases of the objectness of a head with anchors, (levels * anchors,).
         gradient_norms: at each optimizer step, before clipping.
         step_norms: of the gradients that the optimizer was given.
         started, weights, average: the student's floating values (weights and batch norm statistics) before, after, and
             averaged, (values,); what a technique added to the network is left out.
+        stepped: the same values after each optimizer step, when the average follows them.
         ends: the parameters at the ends of the epochs that the window lives through, (parameters,).
         averaged: those of the average, at the last of them.
+        end_statistics, averaged_statistics: the same of the batch norm statistics, (statistics,).
     """
 
     views: list[View] = field(default_factory=list)
@@ -89,13 +100,17 @@ class Trace:
     rates: list[tuple[float, ...]] = field(default_factory=list)
     gradient: torch.Tensor | None = None
     class_gradient: torch.Tensor | None = None
+    objectness_gradient: torch.Tensor | None = None
     gradient_norms: list[float] = field(default_factory=list)
     step_norms: list[float] = field(default_factory=list)
     started: torch.Tensor | None = None
     weights: torch.Tensor | None = None
     average: torch.Tensor | None = None
+    stepped: list[torch.Tensor] = field(default_factory=list)
     ends: list[torch.Tensor] = field(default_factory=list)
     averaged: torch.Tensor | None = None
+    end_statistics: list[torch.Tensor] = field(default_factory=list)
+    averaged_statistics: torch.Tensor | None = None
 
     @property
     def lag(self) -> float:
@@ -155,6 +170,7 @@ class WatchedTrainer(RecipeTrainer):
             self._trace.weights, self._trace.average = _values(self.model), _values(self.ema.ema)
         if window.epoch_ends:
             self._trace.averaged = _parameters(self.ema.ema)
+            self._trace.averaged_statistics = _statistics(self.ema.ema)
         return self._trace
 
     # -- where it begins -----------------------------------------------------------------------------------------
@@ -183,10 +199,8 @@ class WatchedTrainer(RecipeTrainer):
         super()._on_train_epoch_start()
         if not self._window.batches:
             self._note_draws()
-            for batch in self.train_loader if self._window.views else ():
-                self._note_views(batch)
-                if len(self._trace.views) >= self._window.views:
-                    break
+            if self._window.views:
+                self._look()
             raise _Enough
 
     # -- what happens --------------------------------------------------------------------------------------------
@@ -195,6 +209,17 @@ class WatchedTrainer(RecipeTrainer):
         if self.model.training:
             self._note_views(batch)
         return super().preprocess_batch(batch)
+
+    def _look(self) -> None:
+        """Draw views, and train on none."""
+        window, seen = self._window, self._trace.views
+        for epoch in range(window.epoch, window.epoch + window.epochs):
+            self.train_loader.set_epoch(epoch)
+            for batch in self.train_loader:
+                begin = len(seen)
+                self._note_views(batch)
+                if len(seen) >= window.views or any(view.classes.intersection(window.seek) for view in seen[begin:]):
+                    return
 
     def _note_draws(self) -> None:
         draws = torch.zeros(len(self.train_loader.dataset), dtype=torch.long)
@@ -210,17 +235,24 @@ class WatchedTrainer(RecipeTrainer):
         for place, (file, image) in enumerate(zip(batch["im_file"], batch["img"], strict=True)):
             here = batch["batch_idx"] == place
             labels = torch.cat([batch["cls"][here].float(), batch["bboxes"][here].float()], 1)
-            self._trace.views.append(View(Path(file).name, image.shape[-1], _digest(image), _digest(labels)))
+            classes = frozenset(labels[:, 0].int().tolist())
+            self._trace.views.append(View(Path(file).name, image.shape[-1], _digest(image), _digest(labels), classes))
 
     def optimizer_step(self) -> None:
         if self._trace.gradient is None and self.pending + 1 >= self._accumulate:
             scale = float(self.scaler.get_scale())
             own = [(n, p.grad.float().cpu() / scale) for n, p in self.network.named_parameters() if p.grad is not None]
             self._trace.gradient = torch.cat([grad.flatten() for name, grad in own if ADDED not in name])
-            classes = int(self.network.model[-1].nc)
-            biases = [grad.view(-1, classes) for name, grad in own if _CLASS_BIAS.search(name)]
+            head = self.network.model[-1]
+            biases = [grad.view(-1, int(head.nc)) for name, grad in own if _CLASS_BIAS.search(name)]
             self._trace.class_gradient = torch.cat(biases) if biases else None
+            if isinstance(head, AnchorDetect):
+                sure = [grad.view(-1, BOX)[:, -1] for name, grad in own if _BOX_BIAS.search(name)]
+                self._trace.objectness_gradient = torch.cat(sure) if sure else None
+        before = self.optimizer_steps
         super().optimizer_step()
+        if self.optimizer_steps > before:
+            self._trace.stepped.append(_values(self.model))
 
     def _note_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         parts = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -240,6 +272,7 @@ class WatchedTrainer(RecipeTrainer):
         self._ends += 1
         if self._window.epoch_ends:
             self._trace.ends.append(_parameters(self.model))
+            self._trace.end_statistics.append(_statistics(self.model))
         self._end_when_enough()
 
     def _end_when_enough(self) -> None:
@@ -290,6 +323,12 @@ def _values(model: Any) -> torch.Tensor:
 
 def _parameters(model: Any) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten().float() for parameter in model.parameters()]).cpu()
+
+
+def _statistics(model: Any) -> torch.Tensor:
+    """Means and variances of the batch norms."""
+    running = (v for n, v in model.named_buffers() if n.endswith(("running_mean", "running_var")) and ADDED not in n)
+    return torch.cat([value.flatten().float() for value in running]).cpu()
 
 
 def _digest(tensor: torch.Tensor) -> bytes:
