@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recipebox.job import weights_difference
-from recipebox.run_dir import RunDir
+from recipebox.run_dir import RunDir, write_json
 
 if TYPE_CHECKING:
     from conftest import CommandLine
@@ -332,3 +332,87 @@ def test_a_spoiled_stopped_teacher_does_not_stop_its_student_for_ever(
     assert done.returncode == 0, done.stderr
     assert "cannot be continued" in done.stderr
     assert len(list((runs / "tiny-teacher").iterdir())) == 2
+
+
+def elsewhere(run: RunDir) -> None:
+    """As if the run had been made on a machine with more GPUs than there are."""
+    run.plan.write_text(
+        run.plan.read_text(encoding="utf-8").replace("device: cpu", "device: cuda:77"), encoding="utf-8"
+    )
+
+
+def test_a_run_of_a_gpu_that_is_not_here_is_evaluated_all_the_same(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path
+) -> None:
+    run = spoilt_copy(workplace, first["run"], tmp_path / "copied-runs")
+    elsewhere(run)
+    done = command_line("evaluate", str(run.root), cwd=workplace, RECIPEBOX_RUNS=str(tmp_path / "copied-runs"))
+    assert done.returncode == 0, done.stderr
+    assert "cuda:77 is not on this machine" in done.stderr
+    assert run.read_result("evaluate")["device"] in {"cpu", "cuda:0"}
+
+
+@pytest.mark.parametrize("option", ["--resume", "--locked"])
+def test_nothing_is_made_on_another_device(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path, option: str
+) -> None:
+    runs = tmp_path / "copied-runs"
+    run = spoilt_copy(workplace, first["run"], runs, "stopped" if option == "--resume" else "finished")
+    elsewhere(run)
+    if option == "--resume":
+        run.result("train").unlink()
+    before = {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()}
+    done = command_line("train", option, str(run.root), cwd=workplace, RECIPEBOX_RUNS=str(runs))
+    assert done.returncode == 2, done.stderr
+    assert "cuda:77" in done.stderr
+    assert "recipebox train tiny-student" in done.stderr
+    assert before == {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()}
+
+
+def with_lock(run: RunDir, **changes: Any) -> None:
+    write_json(run.lock, json.loads(run.lock.read_text(encoding="utf-8")) | changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("data_sha256", "the images or labels differ"), ("weights_sha256", "the initial weights differ")]
+)
+def test_training_does_not_go_on_with_other_data_or_weights(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path, key: str, words: str
+) -> None:
+    runs = tmp_path / "copied-runs"
+    run = spoilt_copy(workplace, first["run"], runs, "stopped")
+    run.result("train").unlink()
+    with_lock(run, **{key: "0" * 64})
+    before = {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()}
+    done = command_line("train", "--resume", str(run.root), "--json", cwd=workplace, RECIPEBOX_RUNS=str(runs))
+    assert done.returncode == 2, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert error["kind"] == "RunError"
+    assert words in error["message"]
+    assert "recipebox train tiny-student" in error["message"]
+    assert before == {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()}
+
+
+def test_what_else_is_not_as_when_a_run_began_stays_with_it(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path
+) -> None:
+    """Told once more after training, when data may differ too: what was trained is trained."""
+    runs = tmp_path / "copied-runs"
+    run = spoilt_copy(workplace, first["run"], runs, "stopped")
+    run.result("train").unlink()
+    with_lock(run, code_sha256="0" * 64)
+    done = command_line("train", "--resume", str(run.root), "--json", cwd=workplace, RECIPEBOX_RUNS=str(runs))
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    (note,) = document["notes"]
+    (difference,) = document["train"]["differences"]
+    assert note.endswith(difference)
+    assert "own code differ" in difference
+    assert "own code differ" in run.report_md.read_text(encoding="utf-8")
+
+    run.set_state("stopped")
+    with_lock(run, data_sha256="0" * 64)
+    again = command_line("train", "--resume", str(run.root), "--json", cwd=workplace, RECIPEBOX_RUNS=str(runs))
+    assert again.returncode == 0, again.stderr
+    assert len(json.loads(again.stdout)["notes"]) == 2
+    assert json.loads(again.stdout)["train"]["differences"] == [difference]

@@ -86,10 +86,10 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> None:
     invent()
 
 
-def teacher_of(name: str) -> RunDir:
-    """The teacher of a student that has one, called `name`."""
+def teacher_of(name: str, lock: dict[str, Any] = LOCK) -> RunDir:
+    """The teacher of a student that has one, called `name`; `lock` is the student's of it."""
     student: Any = SimpleNamespace(name="some-student", teachers=(SimpleNamespace(name=name, teachers=()),))
-    return making.teacher_runs(student, Supplies(), {"teachers": [LOCK]})[0]
+    return making.teacher_runs(student, Supplies(), {"teachers": [lock]})[0]
 
 
 def started(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -174,6 +174,21 @@ def test_a_spoiled_stopped_teacher_is_given_up_once(
     monkeypatch.setattr(making, "run_missing_stages", spoiled)
     assert teacher_of("some-teacher") != stopped
     assert len(folders(own_runs)) == 2
+
+
+def test_a_teacher_of_other_data_is_not_made_for_a_student_that_goes_on(invented: None, own_runs: Path) -> None:
+    with pytest.raises(RunError, match="some-teacher: the images or labels differ"):
+        teacher_of("some-teacher", LOCK | {"data_sha256": "0" * 64})
+    assert folders(own_runs) == []
+
+
+def test_what_has_changed_since_a_stopped_teacher_began_stays_with_it(invented: None, own_runs: Path) -> None:
+    run, lock = RunDir.create("some-teacher"), LOCK | {"code_sha256": "0" * 64}
+    write_json(run.lock, lock)
+    write_text(run.plan, "a plan\n")
+    run.set_state("stopped")
+    assert teacher_of("some-teacher", lock) == run
+    assert "own code differ" in run.differences()[0]
 
 
 def test_a_failed_check_is_the_only_end_a_run_ever_had(

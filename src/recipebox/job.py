@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.endings import Interrupted, claimed, signals_interrupt
-from recipebox.errors import CheckFailed, RunError, StorageError
-from recipebox.making import carry_out, new_run, plan_lock
+from recipebox.errors import CheckFailed, PlanConflict, RunError, StorageError
+from recipebox.making import carry_out, new_run, plan_lock, refuse_other_inputs
 from recipebox.progress import say
 from recipebox.run_dir import RunDir, find_run, is_run, runs_root
-from recipebox.stages import STAGES, Stage, read_lock, read_plan, run_stage, write_report
+from recipebox.stages import STAGES, Stage, is_done, read_lock, read_plan, run_stage, write_report
 from recipebox.supplies import Supplies, probe, settled_plan
 
 if TYPE_CHECKING:
@@ -98,14 +98,25 @@ def train_job(
 
 
 def resume_job(name: str, supplies: Supplies) -> JobResult:
-    """Go on where a run was interrupted: a folder, or a recipe's latest unfinished run; raises as `train_job`."""
+    """Go on where a run was interrupted: a folder, or a recipe's latest unfinished run; raises as `train_job`.
+
+    While it is not trained, its data and initial weights must be those it began with; whatever else is not as in its
+    lock is told and kept with it.
+    """
+    from recipebox.recipe.lock import lock_difference
+
     run = _unfinished_run(name)
-    plan = read_plan(run)
+    plan, lock, trained = read_plan(run), read_lock(run), is_done(run, "train")
+    if not trained:
+        _refuse_other_device(run, plan, "Go on with it")
     with signals_interrupt():
-        for difference in _lock_differences(run, plan, supplies):
-            say(f"not as when this run began: {difference}")
-        say(f"going on with {run.root}")
-        return finish_run(run, plan, supplies)
+        now = plan_lock(plan, supplies)
+        if not trained:
+            refuse_other_inputs(str(run.root), run.recipe, lock, now)
+        differences = lock_difference(lock, now)
+        notes = tuple(f"not as when this run began: {words}" for words in differences)
+        say("\n".join([*notes, f"going on with {run.root}"]))
+        return replace(finish_run(run, plan, supplies, differences), notes=notes)
 
 
 def locked_job(name: str, supplies: Supplies) -> JobResult:
@@ -113,6 +124,7 @@ def locked_job(name: str, supplies: Supplies) -> JobResult:
     old = find_run(name)
     plan = read_plan(old)
     expected = _trained_weights(old)
+    _refuse_other_device(old, plan, "Repeat it")
     with signals_interrupt():
         differences = _lock_differences(old, plan, supplies)
         for words in differences:
@@ -207,10 +219,10 @@ def _new_job(plan: Plan, supplies: Supplies) -> JobResult:
     return finish_run(new_run(plan, supplies), plan, supplies)
 
 
-def finish_run(run: RunDir, plan: Plan, supplies: Supplies) -> JobResult:
-    """All stages of a run and its report; an interrupt says how to go on."""
+def finish_run(run: RunDir, plan: Plan, supplies: Supplies, differences: Sequence[str] = ()) -> JobResult:
+    """All stages of a run and its report; an interrupt says how to go on. Arguments as of `carry_out`."""
     try:
-        failed = carry_out(run, plan, supplies, STAGES)
+        failed = carry_out(run, plan, supplies, STAGES, differences)
     except KeyboardInterrupt as interrupt:
         words = str(interrupt) or "interrupted"
         code = getattr(interrupt, "exit_code", 128 + signal.SIGINT)
@@ -220,6 +232,17 @@ def finish_run(run: RunDir, plan: Plan, supplies: Supplies) -> JobResult:
             say(f"when that is mended, `recipebox train --resume {run.root}` goes on with it")
         raise
     return JobResult(run, tuple(failed))
+
+
+def _refuse_other_device(run: RunDir, plan: Plan, do_it: str) -> None:
+    """Raises PlanConflict when what a run was planned for is not on this machine."""
+    from recipebox.recipe.machine import has_device
+
+    if not has_device(plan.device):
+        raise PlanConflict(
+            f"{run.root}: its device {plan.device} is not on this machine, and on another one the weights would be "
+            f"others. {do_it} on a machine that has it, or make a new run here: `recipebox train {run.recipe}`."
+        )
 
 
 def _lock_differences(run: RunDir, plan: Plan, supplies: Supplies) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,22 @@ if TYPE_CHECKING:
     from recipebox.recipe.plan import Plan
 
 
-def carry_out(run: RunDir, plan: Plan, supplies: Supplies, stages: tuple[Stage, ...]) -> list[CheckFailed]:
-    """Teachers, stages and report of one run, its state kept. Returns the checks that failed."""
+def carry_out(
+    run: RunDir, plan: Plan, supplies: Supplies, stages: tuple[Stage, ...], differences: Sequence[str] = ()
+) -> list[CheckFailed]:
+    """Teachers, stages and report of one run, its state kept.
+
+    Args:
+        differences: what is not as in the run's lock, in words; train.json keeps it where training goes on so.
+
+    Returns:
+        The checks that failed.
+    """
     with state_kept(run) as failed:
-        teachers = [] if is_done(run, "train") else teacher_runs(plan, supplies, read_lock(run))
+        teachers: list[RunDir] = []
+        if not is_done(run, "train"):
+            run.add_differences(differences)
+            teachers = teacher_runs(plan, supplies, read_lock(run))
         failed += run_missing_stages(run, plan, supplies, teachers, stages)
         say(f"{plan.name}: report")
         write_report(run, supplies, plan, teachers=teachers)
@@ -43,7 +56,7 @@ def teacher_runs(plan: Plan, supplies: Supplies, lock: dict[str, Any]) -> list[R
 
 def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> RunDir:
     """A finished run with the teacher's lock."""
-    from recipebox.recipe.lock import lock_digest
+    from recipebox.recipe.lock import lock_difference, lock_digest
 
     digest, spoiled = lock_digest(lock), set[Path]()
     while True:
@@ -51,6 +64,8 @@ def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> Run
             finished = finished_teacher(found)
             if finished is not None:
                 return finished
+            now = plan_lock(teacher, supplies)
+            refuse_other_inputs(f"teacher {teacher.name}", teacher.name, lock, now)
             open_runs = (run for run in found if run.state()[0] != "finished" and run.root not in spoiled)
             stopped = next(open_runs, None)
             run = stopped or new_run(teacher, supplies)
@@ -59,7 +74,7 @@ def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> Run
         else:
             say(f"teacher: going on with {run.root}, which was stopped")
         try:
-            carry_out(run, teacher, supplies, TEACHER_STAGES)
+            carry_out(run, teacher, supplies, TEACHER_STAGES, lock_difference(lock, now) if stopped else ())
             return run
         except RunBusy:
             wait_for(run, "teacher: ")  # another process took it up meanwhile
@@ -69,6 +84,26 @@ def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> Run
             # A student must not depend on a spoiled run for ever.
             say(f"teacher: {run.root} cannot be continued: {error}")
             spoiled.add(run.root)
+
+
+def refuse_other_inputs(whose: str, recipe: str, lock: dict[str, Any], now: dict[str, Any]) -> None:
+    """Training goes on with the data and the initial weights that it began with, or its lock would be false.
+
+    Args:
+        whose: what the message begins with.
+        recipe: what to train again where they cannot be put back.
+
+    Raises:
+        RunError: they are others.
+    """
+    from recipebox.recipe.lock import input_difference
+
+    changed = input_difference(lock, now)
+    if changed:
+        raise RunError(
+            f"{whose}: {'; '.join(changed)} since it began, and what would be trained now is another run than its lock "
+            f"says. Put them back as they were, or train the recipe again: `recipebox train {recipe}`."
+        )
 
 
 def new_run(plan: Plan, supplies: Supplies) -> RunDir:

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -189,6 +189,19 @@ class RunDir:
                 raise
             gone = "is no run folder any more. It was moved or deleted while it was being worked on."
             raise RunError(f"{self.root}: {gone}") from None
+
+    def differences(self) -> list[str]:
+        """What was not as in the run's lock when its training went on after an interruption, in words."""
+        try:
+            return [str(words) for words in read_object(self.root / "differences.json", "")["differences"]]
+        except (RunError, KeyError, TypeError):
+            return []
+
+    def add_differences(self, differences: Sequence[str]) -> None:
+        """Keep these with what `differences` says already."""
+        every = list(dict.fromkeys([*self.differences(), *differences]))
+        if every:
+            write_json(self.root / "differences.json", {"differences": every})
 
     def set_state(self, state: State, reason: str = "") -> None:
         """Record what the run is doing, and why it ended."""

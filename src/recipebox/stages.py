@@ -39,9 +39,10 @@ def run_stage(
             say(f"{run.checkpoint} is gone: training begins anew")
         return train(plan, run, detection_set, weights=weights, teacher_runs=teachers, resume=resume)
     if stage == "evaluate":
+        from recipebox.evaluate.detector import device_here
         from recipebox.evaluate.run import evaluate
 
-        return evaluate(run, plan.settings, detection_set, device=plan.device)
+        return evaluate(run, plan.settings, detection_set, device=device_here(plan.device))
     if stage == "export":
         from recipebox.export.run import export
 

@@ -50,6 +50,13 @@ def test_a_batch_too_small_for_a_stage_is_told_in_words(toy_set: DetectionSet, t
         train(plan, RunDir.create("r", tmp_path), toy_set, weights=None)
 
 
+def test_a_gpu_that_torch_does_not_see_is_told_in_words(toy_set: DetectionSet, tmp_path: Path) -> None:
+    plan = planned()
+    plan.device = "cuda:77"
+    with pytest.raises(PlanConflict, match=r"cuda:77.*recipebox doctor"):
+        make_trainer(plan, RunDir.create("r", tmp_path), toy_set, weights=None)
+
+
 def test_two_techniques_do_not_set_the_same_argument(
     toy_set: DetectionSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipebox.errors import WeightsError
+from recipebox.progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,18 @@ class Detector(Described, Protocol):
     """
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+
+def device_here(planned: str) -> str:
+    """The device of a plan where torch sees it; else what this machine has, and a line that says so."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if planned == "cpu" or planned in {f"cuda:{index}" for index in range(gpus)}:
+        return planned
+    found = "cuda:0" if gpus else "cpu"
+    say(f"{planned} is not on this machine: measured on {found}")
+    return found
 
 
 class TorchDetector:

@@ -43,7 +43,8 @@ def evaluate_weights(
 ) -> dict[str, Any]:
     """What `evaluate` does for any weights and data with the same classes, without a run and without writing."""
     detector = TorchDetector(weights, sha256=sha256, imgsz=settings.train.imgsz, device=device)
-    return evaluate_detector(detector, detection_set, iou=settings.evaluate.iou)
+    document = evaluate_detector(detector, detection_set, iou=settings.evaluate.iou)
+    return document | {"device": str(detector.device)}
 
 
 def evaluate_detector(detector: Detector, detection_set: DetectionSet, *, iou: float) -> dict[str, Any]:

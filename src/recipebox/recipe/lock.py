@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,11 @@ def lock_digest(lock: dict[str, Any]) -> str:
 def lock_difference(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """What differs from lock `a` to lock `b`, in words; empty exactly when their digests are equal."""
     return list(_differences(a, b))
+
+
+def input_difference(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """The part of `lock_difference` that is a run's own data and initial weights: with others it is another run."""
+    return list(_hash_differences(a, b, ("data_sha256", "weights_sha256")))
 
 
 def deciding_settings(settings: Settings) -> dict[str, Any]:
@@ -129,9 +134,7 @@ _HASHES = {
 def _differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
     for path, old, new in _leaves(a.get("settings", {}), b.get("settings", {}), ""):
         yield f"{path}: {_word(old)} -> {_word(new)}"
-    for key, words in _HASHES.items():
-        if a.get(key) != b.get(key):
-            yield f"{words} differ ({_short(a.get(key))} -> {_short(b.get(key))})"
+    yield from _hash_differences(a, b, _HASHES)
     for name, old, new in _leaves(a.get("versions", {}), b.get("versions", {}), ""):
         yield f"{name} {old or 'absent'} -> {new or 'absent'}"
     for key, words in (("device", "device"), ("cpu_threads", "CPU threads"), ("schema", "lock format")):
@@ -143,6 +146,12 @@ def _differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
     for old, new in zip(ours, theirs, strict=False):
         for words in _differences(old, new):
             yield f"teacher {new.get('recipe', '')}: {words}"
+
+
+def _hash_differences(a: dict[str, Any], b: dict[str, Any], keys: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        if a.get(key) != b.get(key):
+            yield f"{_HASHES[key]} differ ({_short(a.get(key))} -> {_short(b.get(key))})"
 
 
 def _leaves(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

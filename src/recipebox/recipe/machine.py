@@ -112,6 +112,14 @@ def probe_machine(
     )
 
 
+def has_device(device: str) -> bool:
+    """Whether the device of a plan is on this machine."""
+    try:
+        return bool(_device(device, gpu_names()))
+    except PlanConflict:
+        return False
+
+
 def gpu_names(driver: Path = _DRIVER) -> list[str]:
     """The NVIDIA GPUs that CUDA would show this process, in the driver's order."""
     names = []

@@ -74,6 +74,8 @@ def train(
         },
         "teachers": [_teacher(teacher) for teacher in teacher_runs],
     }
+    if differences := run.differences():
+        document["differences"] = differences
     write_json(run.result("train"), document)
     return document
 
@@ -94,16 +96,29 @@ def make_trainer(
         kind: a trainer that watches what this one does (`experiment/trace.py`).
 
     Raises:
-        PlanConflict: two techniques set the same argument of Ultralytics.
+        PlanConflict: two techniques set the same argument of Ultralytics, or torch does not see the plan's GPU.
     """
     from recipebox.techniques.build import build_techniques
     from recipebox.train.trainer import RecipeTrainer
 
     settings = plan.settings
+    _check_device(plan.device)
     techniques = build_techniques(settings, technique_order(settings), teacher_runs)
     arguments = stock_arguments(settings, plan.device, run, weights) | _technique_arguments(techniques)
     with storage_errors(run.root):
         return (kind or RecipeTrainer)(arguments, run, detection_set, techniques, resume=resume)
+
+
+def _check_device(device: str) -> None:
+    """A GPU that the driver shows may be none to torch: built without CUDA, or for a newer driver."""
+    import torch
+
+    seen = torch.cuda.device_count()
+    if device != "cpu" and device not in {f"cuda:{index}" for index in range(seen)}:
+        raise PlanConflict(
+            f"torch does not see {device} here (GPUs that it sees: {seen}); `recipebox doctor` says why. "
+            "--device cpu trains on the processor."
+        )
 
 
 def _technique_arguments(techniques: Sequence[Technique]) -> dict[str, Any]:
