@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from matplotlib.figure import Figure
 
 from recipebox.report.accuracy_pictures import confusion_matrix, latency, pr_curves
 from recipebox.report.pictures import DPI, WIDTH, losses, schedules, validation
@@ -51,6 +52,34 @@ def test_one_epoch_is_visible(run: RunDir) -> None:
     one = validation(read_run(run))
     assert one is not None
     assert one != whole
+
+
+@pytest.mark.parametrize("draw", [losses, schedules])
+def test_a_legend_of_many_lines_leaves_the_title_free(
+    run: RunDir, draw: Callable[[RunFacts], bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (run.epochs, run.steps):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row.setdefault("train", {}).update(kd_logits_loss=1.0, kd_box_loss=0.5, kd_features_loss=2.0)
+            names = ("logits", "box", "features")
+            row.setdefault("techniques", {}).update({f"distillation/{name}_weight": 1.0 for name in names})
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    panels = 0
+
+    def looked_at(figure: Figure) -> bytes:
+        nonlocal panels
+        figure.canvas.draw()
+        for axes in figure.axes:
+            legend = axes.get_legend()
+            if legend is not None:
+                panels += len(legend.get_lines()) == 3
+                assert not legend.get_window_extent().overlaps(axes.title.get_window_extent()), axes.get_title()
+        return b""
+
+    monkeypatch.setattr("recipebox.report.pictures.png", looked_at)
+    draw(read_run(run))
+    assert panels == 1
 
 
 def test_live_weights_are_drawn_and_compared_where_they_were_validated(run: RunDir) -> None:

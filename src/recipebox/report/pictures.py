@@ -220,7 +220,8 @@ def _finish(axes: Axes, title: str, unit: str, *, legend: bool = True) -> None:
     """Title, labels, whole epochs on the x axis, zero on the y axis, and the legend between title and data."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(title, pad=21 if legend else 8)
+    rows = (len(axes.get_lines()) + 1) // 2 if legend else 0
+    axes.set_title(title, pad=5 + 16 * max(rows, 1) if legend else 8)
     axes.set_xlabel("epoch")
     axes.set_ylabel(unit)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.dataLim.y0 < 0 else 0.0)
