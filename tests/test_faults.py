@@ -244,7 +244,14 @@ def test_no_permission_to_write_runs(tmp_path: Path, boards: Path, command_line:
     assert_refused(done, 1, "no permission", str(locked))
 
 
-@pytest.mark.parametrize("name", ["evaluate.json", "report.md", "pictures"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "report.md",
+        pytest.param("evaluate.json", marks=pytest.mark.slow),
+        pytest.param("pictures", marks=pytest.mark.slow),
+    ],
+)
 def test_something_else_stands_in_the_way(
     command_line: CommandLine, tmp_path: Path, boards: Path, own_runs: Path, name: str
 ) -> None:

@@ -393,6 +393,7 @@ def test_training_does_not_go_on_with_other_data_or_weights(
     assert before == {file: file.read_bytes() for file in runs.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_what_else_is_not_as_when_a_run_began_stays_with_it(
     workplace: Path, first: dict[str, Any], command_line: CommandLine, tmp_path: Path
 ) -> None:
