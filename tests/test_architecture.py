@@ -19,46 +19,14 @@ PACKAGE = REPOSITORY / "src" / "recipebox"
 FOUNDATION = ("errors", "run_dir", "progress", "ultralytics_setup", "__init__")
 ORDER = ("recipe", "data", "techniques", "train", "evaluate", "export", "bench", "report")
 JOB = (
-    *(
-        "supplies",
-        "stages",
-        "endings",
-        "teachers",
-        "making",
-        "listing",
-        "adopt",
-        "check_data",
-        "anchors_job",
-        "job",
-        "bench_job",
-        "shipping",
-        "experiment",
-        "answers",
-    ),
-    *("doctor", "checkup", "predict", "remote", "verbs", "cli"),
+    *("supplies", "stages", "endings", "teachers", "making", "listing", "adopt", "check_data", "anchors_job", "job"),
+    *("bench_job", "shipping", "experiment", "answers", "doctor", "checkup", "predict", "remote", "verbs", "cli"),
 )
 """The top-level modules right of the stages, each may import those left of it."""
 RANK = {**dict.fromkeys(FOUNDATION, 0), **{name: rank for rank, name in enumerate((*ORDER, *JOB), start=1)}}
 
 HEAVY = {"torch", "torchvision", "ultralytics", "onnxruntime", "onnx", "cv2", "matplotlib", "fabric", "paramiko"}
-LIGHT = (
-    *(
-        "recipe",
-        "supplies",
-        "stages",
-        "endings",
-        "teachers",
-        "making",
-        "listing",
-        "job",
-        "answers",
-        "cli",
-        "doctor",
-        "checkup",
-    ),
-    *("check_data", "anchors_job", "bench_job", "shipping", "verbs", "adopt", "remote"),
-    *FOUNDATION,
-)
+LIGHT = ("recipe", *(name for name in JOB if name not in {"experiment", "predict"}), *FOUNDATION)
 """Nothing heavy at the top of these, nor of data.datasets and data.weights."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -325,3 +325,11 @@ def test_a_folder_with_nothing_to_check_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [a]\ntrain: images\n")
     with pytest.raises(DataError, match="no images"):
         check_set(str(tmp_path))
+    file = tmp_path / "data.yaml"
+    file.write_text("train: images/train\ntrain: images/val\nnames: [0402, 0603]\n")
+    with pytest.raises(DataError) as refused:
+        check_set(str(tmp_path))
+    first, *faults = str(refused.value).split("\n")
+    assert first.startswith(f"{file}: no images. ") and ".." not in first
+    assert any(line.startswith(f"    {file}:2: `train`") for line in faults), faults
+    assert any(line.startswith(f"    {file}:3: ") and "0402" in line for line in faults), faults

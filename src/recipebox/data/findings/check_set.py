@@ -177,10 +177,10 @@ def _open_folder(folder: Path, names: Sequence[str] | None) -> OpenedSet:
     findings = [Finding(fault.rule, str(file), fault.message, line) for fault, file, line in faults]
     where = str(layout.yaml_file or layout.root)
     if not any(listed.values()):
-        told = f"; {findings[0].message}" if findings else ""
+        wrong = "".join(f"\n    {finding.place}: {finding.message}" for finding in findings)
         raise DataError(
-            f"{where}: no images{told}. `train:` and `val:` in data.yaml name folders of images or lists of them, "
-            "relative to data.yaml; without data.yaml they lie in images/train and images/val."
+            f"{where}: no images. `train:` and `val:` in data.yaml name folders of images or lists of them, relative "
+            f"to data.yaml; without data.yaml they lie in images/train and images/val.{wrong}"
         )
     samples = []
     for split, images in listed.items():
