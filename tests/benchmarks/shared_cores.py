@@ -1,10 +1,10 @@
-"""A training step beside other work on the same cores, with OpenMP's threads waiting awake or asleep.
+"""A training step alone and beside other work on the same cores, by how OpenMP's threads wait for each other.
 
     python tests/benchmarks/shared_cores.py [--rounds 3] [--steps 6]
 
-Each round times forward and backward of YOLOv8n (batch 8, 256 px, on all cores) in a fresh process for both policies in
-turn, first alone, then beside one process that is always busy. The last line is one JSON document, with seconds a step
-and the ratio asleep to awake, median over rounds.
+Each round times forward and backward of YOLOv8n (batch 8, 256 px, on all cores) in a fresh process for every way of
+waiting in turn, first alone, then beside one process that is always busy. The last line is one JSON document: seconds a
+step and the ratio to waiting awake, medians over rounds.
 """
 
 from __future__ import annotations
@@ -40,8 +40,16 @@ print((time.perf_counter() - began) / steps)
 """
 
 
-def seconds_a_step(policy: str, steps: int) -> float:
-    environment = os.environ | {"OMP_WAIT_POLICY": policy}
+WAYS = {
+    "awake": {"OMP_WAIT_POLICY": "ACTIVE"},
+    "asleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "as recipebox sets it": {},
+}
+
+
+def seconds_a_step(way: str, steps: int) -> float:
+    unset = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment = unset | WAYS[way]
     done = subprocess.run(
         [sys.executable, "-c", _STEP, str(steps)], env=environment, capture_output=True, text=True, check=True
     )
@@ -56,23 +64,21 @@ def main() -> None:
     results: dict[str, dict[str, object]] = {}
     for name, neighbours in (("alone", 0), ("beside one busy process", 1)):
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
-        times: dict[str, list[float]] = {"ACTIVE": [], "PASSIVE": []}
+        times: dict[str, list[float]] = {way: [] for way in WAYS}
         try:
             for _ in range(arguments.rounds):
-                for policy in times:
-                    times[policy].append(seconds_a_step(policy, arguments.steps))
+                for way in WAYS:
+                    times[way].append(seconds_a_step(way, arguments.steps))
         finally:
             for process in busy:
                 process.kill()
                 process.wait()
-        ratios = [asleep / awake for asleep, awake in zip(times["PASSIVE"], times["ACTIVE"], strict=True)]
-        results[name] = {
-            "awake_s": statistics.median(times["ACTIVE"]),
-            "asleep_s": statistics.median(times["PASSIVE"]),
-            "ratio": statistics.median(ratios),
-            "ratios": ratios,
-        }
-        print(f"{name}: awake {results[name]['awake_s']:.3f} s, asleep {results[name]['asleep_s']:.3f} s a step")
+        results[name] = {}
+        for way, seconds in times.items():
+            ratios = [mine / awake for mine, awake in zip(seconds, times["awake"], strict=True)]
+            median = {"s": statistics.median(seconds), "ratio": statistics.median(ratios)}
+            results[name][way] = {**median, "seconds": seconds}
+            print(f"{name}, {way}: {median['s']:.3f} s a step, {median['ratio']:.2f} of awake")
     print(json.dumps({"cores": os.cpu_count(), "machine": platform.machine(), "rounds": arguments.rounds, **results}))
 
 
