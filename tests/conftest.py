@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked_process
 import hypothesis
 import numpy as np
 import pytest
@@ -74,20 +75,26 @@ def command_line_environment(**changes: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(REPOSITORY / "src"), "COLUMNS": "120"} | changes
 
 
+def run_command_line(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`recipebox *arguments` in `cwd`.
+
+    An interpreter of its own only where the environment changes what libraries read while they are imported.
+    """
+    changed = command_line_environment(**environment)
+    if all(name.startswith("RECIPEBOX_") for name in environment):
+        return forked_process.run(arguments, cwd, changed)
+    return subprocess.run(
+        [sys.executable, "-m", "recipebox.cli", *arguments],
+        cwd=cwd, env=changed, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def command_line(tmp_path: Path) -> CommandLine:
     """`command_line("plan", "x", cwd=..., RECIPEBOX_DATA=...)` runs `recipebox plan x` and returns what came of it."""
 
     def call(*arguments: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "recipebox.cli", *arguments],
-            cwd=cwd,
-            env=command_line_environment(**environment),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return run_command_line(*arguments, cwd=cwd, **environment)
 
     return call
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -33,9 +31,9 @@ def draw(root: Path, names: str) -> None:
 
 
 def recipebox(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RECIPEBOX_RUNS": str(folder / "runs"), "XDG_CACHE_HOME": str(folder / "cache")}
-    command = [sys.executable, "-m", "recipebox.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    from conftest import run_command_line
+
+    return run_command_line(*arguments, cwd=folder, RECIPEBOX_RUNS=str(folder / "runs"))
 
 
 @pytest.fixture(scope="module")

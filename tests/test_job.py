@@ -43,17 +43,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes").mkdir()
     (folder / "recipes" / "tiny-teacher.yaml").write_text(TEACHER, encoding="utf-8")
     (folder / "recipes" / "tiny-student.yaml").write_text(STUDENT, encoding="utf-8")
-    from conftest import command_line_environment
+    from conftest import run_command_line
 
-    done = subprocess.run(
-        [sys.executable, "-m", "recipebox.cli", "train", "tiny-student", "--json"],
-        cwd=folder,
-        env=command_line_environment(RECIPEBOX_RUNS=str(folder / "runs")),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_command_line("train", "tiny-student", "--json", cwd=folder, RECIPEBOX_RUNS=str(folder / "runs"))
     assert done.returncode == 0, done.stderr
     (folder / "first.json").write_text(done.stdout, encoding="utf-8")
     return folder
