@@ -247,8 +247,8 @@ def test_no_permission_to_write_runs(tmp_path: Path, boards: Path, command_line:
 @pytest.mark.parametrize(
     "name",
     [
-        "report.md",
-        pytest.param("evaluate.json", marks=pytest.mark.slow),
+        "evaluate.json",
+        pytest.param("report.md", marks=pytest.mark.slow),
         pytest.param("pictures", marks=pytest.mark.slow),
     ],
 )

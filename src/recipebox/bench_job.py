@@ -78,7 +78,7 @@ def compare_job(
         WeightsError: a file cannot be run, or the two find other classes.
     """
     from recipebox.bench.compare import SCHEMA, compare
-    from recipebox.bench.machine_state import machine_after, machine_state, usable_cpus
+    from recipebox.bench.machine_state import OtherWork, machine_after, machine_state, usable_cpus
     from recipebox.bench.table import comparison_table
 
     if pairs < 1:
@@ -90,8 +90,9 @@ def compare_job(
         images, conf = _images(sides, dataset, pairs)
         pipelines = [side.open(cores, conf) for side in sides]
         document: dict[str, Any] = {"schema": SCHEMA, "threshold": conf}
+        others = OtherWork()
         document |= compare(pipelines[0], pipelines[1], images, pairs=pairs)
-        document["machine"] = machine_after(machine)
+        document["machine"] = machine_after(machine, others)
         for key, side, pipeline in zip("ab", sides, pipelines, strict=True):
             document[key] = {"file": str(side.file.path)} | _about(pipeline) | document[key]
     return document, comparison_table(document)

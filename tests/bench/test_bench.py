@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import pytest
 from timed_doubles import Slow
 
 from recipebox.bench import machine_state as machine
-from recipebox.bench.machine_state import cpu_model, machine_after, machine_state, usable_cpus
+from recipebox.bench.machine_state import OtherWork, cpu_model, machine_after, machine_state, usable_cpus
 from recipebox.bench.measure import END_TO_END, ROUND, Decoded, Timings, decode, run_once, run_overlapped, time_pipeline
 from recipebox.bench.pipeline import STEPS, HostPipeline
 from recipebox.bench.run import bench
@@ -132,8 +136,29 @@ def test_machine_state_is_about_this_machine() -> None:
     assert state["threads"] == 3 and state["cores"] == usable_cpus() >= 1
     assert state["cpu"] == cpu_model() != ""
     assert state["os"]
-    after = machine_after(state)
+    after = machine_after(state, OtherWork())
     assert after["load_after"] >= 0 and after["load_before"] == state["load_before"]
+
+
+def test_what_others_do_meanwhile_is_told_from_what_this_process_does() -> None:
+    begin = "import sys, time; print(flush=True); end = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", begin], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        others = OtherWork()
+        time.sleep(1)
+        state = others.state(os.cpu_count() or 1)
+        assert state["others_cores"] > 0.3 and state["disturbed"]
+
+
+@pytest.mark.parametrize(("threads", "disturbed"), [(5, False), (6, True)])
+def test_threads_that_have_their_cores_are_not_disturbed(
+    threads: int, disturbed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_used_by_others", iter([100.0, 130.0]).__next__)
+    monkeypatch.setattr(machine.time, "monotonic", iter([0.0, 10.0]).__next__)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 8)
+    assert OtherWork().state(threads) == {"others_cores": 3.0, "disturbed": disturbed}
 
 
 def test_clocks_are_read_where_the_kernel_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from recipebox.bench import gpu_state as gpu
 from recipebox.bench.cpu_backends import OnnxCpu
 from recipebox.bench.cuda_backends import DeviceBackend, EngineRunner, OnnxRunner, TorchRunner, checked_onnx
 from recipebox.bench.device_pipeline import DevicePipeline, device_detections, letterbox_into
-from recipebox.bench.machine_state import machine_after, machine_state
+from recipebox.bench.machine_state import OtherWork, machine_after, machine_state
 from recipebox.bench.pipeline import STEPS, HostPipeline, detect
 from recipebox.bench.run import pipeline_for
 from recipebox.data.letterbox import letterbox, read_image, to_input
@@ -189,7 +189,7 @@ def test_a_workstations_gpu_is_on_record(tmp_path: Path, monkeypatch: pytest.Mon
     state = machine_state(1)
     assert state["gpu"]["name"] == "NVIDIA RTX A2000" and state["gpu"]["clock_sm_mhz"] == 1417
     assert state["gpu"]["throttled"] is True and "power_limit_w" not in state["gpu"]
-    assert machine_after(state)["gpu_after"]["temperature_c"] == 61
+    assert machine_after(state, OtherWork())["gpu_after"]["temperature_c"] == 61
 
 
 def test_a_jetsons_power_mode_is_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

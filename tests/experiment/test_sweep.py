@@ -305,10 +305,11 @@ def test_an_interrupted_sweep_goes_on(recipes: Path, supplies: Supplies, tmp_pat
     path = recipes / "tiny.yaml"
     small = path.read_text(encoding="utf-8").replace("close_mosaic: 1", "close_mosaic: 0")
     small = small.replace("bench: {images: 2}", "bench: {targets: []}")
-    # Long enough that the second run is still training when a busy machine gets round to the signal.
-    path.write_text(small.replace("epochs: 3", "epochs: 12"), encoding="utf-8")
+    path.write_text(small, encoding="utf-8")
+    # The second run is long enough to be still training when a busy machine gets round to the signal.
+    over = "train.epochs=1,10"
     process = subprocess.Popen(
-        [sys.executable, "-m", "recipebox.cli", "sweep", "tiny", "--over", "techniques.ema.tau=10,20", "--json"],
+        [sys.executable, "-m", "recipebox.cli", "sweep", "tiny", "--over", over, "--json"],
         cwd=tmp_path,
         env=command_line_environment(),
         stdout=subprocess.PIPE,
@@ -331,7 +332,7 @@ def test_an_interrupted_sweep_goes_on(recipes: Path, supplies: Supplies, tmp_pat
     assert json.loads(record.read_text(encoding="utf-8"))["state"] == "stopped"
     first, second = sorted((tmp_path / "runs" / "tiny").iterdir())
     weights = (first / "weights" / "best.pt").stat().st_mtime_ns
-    done = sweep(recipes, supplies, None, "techniques.ema.tau=10,20", seeds=None)
+    done = sweep(recipes, supplies, None, over, seeds=None)
     document = sweep_document(done)
     assert [arm["runs"][0]["run"] for arm in document["arms"]] == [str(first), str(second)]
     assert [arm["runs"][0]["state"] for arm in document["arms"]] == ["finished", "finished"]

@@ -178,5 +178,5 @@ def test_a_detector_that_finds_nothing_has_no_precision(run: RunDir, edit_result
 
 def test_a_busy_machine_is_said(run: RunDir, edit_result: Edit) -> None:
     assert "not idle" not in shipped_section(read_run(run), {})
-    edit_result(run, "bench", ("machine", "load_before"), 4.6)
+    edit_result(run, "bench", ("machine", "disturbed"), True)
     assert "not idle" in shipped_section(read_run(run), {})

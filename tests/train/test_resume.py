@@ -62,7 +62,7 @@ def class_levers_and_sampling() -> list[Technique]:
 
 
 def swa() -> list[Technique]:
-    return [EmaTechnique(Ema(decay=0.99, tau=5)), SwaTechnique(Swa(last=2, bn_images=6), epochs=4, lr0=0.002)]
+    return [EmaTechnique(Ema(decay=0.99, tau=5)), SwaTechnique(Swa(last=2, bn_images=6), epochs=3, lr0=0.002)]
 
 
 def anchors_and_ema() -> list[Technique]:
@@ -74,7 +74,7 @@ CASES = {
     "yolov8n": ("yolov8n.yaml", no_technique, 3),
     "yolov8n distilled": ("yolov8n.yaml", distillation_and_ema, 3),
     "yolov8n, class levers and sampling": ("yolov8n.yaml", class_levers_and_sampling, 2),
-    "yolov8n, within the epochs of SWA": ("yolov8n.yaml", swa, 4),
+    "yolov8n, within the epochs of SWA": ("yolov8n.yaml", swa, 3),
     "yolo26n, two inner losses": ("yolo26n.yaml", no_technique, 2),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import time
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,9 +46,39 @@ def machine_state(threads: int) -> dict[str, Any]:
     return state
 
 
-def machine_after(before: dict[str, Any]) -> dict[str, Any]:
-    """`before` with what the machine looks like now that the bench is over: load_after, and clocks where known."""
-    after = dict(before)
+class OtherWork:
+    """What others do on this machine from now on: a load average would still count what this process did before."""
+
+    def __init__(self) -> None:
+        self._began, self._used = time.monotonic(), _used_by_others()
+
+    def state(self, threads: int) -> dict[str, Any]:
+        """`others_cores`, the cores that others kept busy since then, and whether the bench's threads had to wait for
+        them: `disturbed`. Empty where the kernel does not tell."""
+        used = _used_by_others()
+        seconds = time.monotonic() - self._began
+        if used is None or self._used is None or seconds <= 0:
+            return {}
+        cores = max(used - self._used, 0.0) / seconds
+        free = (os.cpu_count() or 1) - cores
+        return {"others_cores": round(cores, 2), "disturbed": free < 0.9 * threads}
+
+
+def _used_by_others() -> float | None:
+    """CPU seconds since the machine started that were not this process's, those that a host took away included."""
+    try:
+        words = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)
+        user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, words[1:9])
+    except (OSError, ValueError):
+        return None
+    own = os.times()
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK") - own.user - own.system
+
+
+def machine_after(before: dict[str, Any], others: OtherWork) -> dict[str, Any]:
+    """`before` with what the machine looks like now that the bench is over: load_after, what others did meanwhile, and
+    clocks where known."""
+    after = before | others.state(before["threads"])
     if hasattr(os, "getloadavg"):
         after["load_after"] = round(os.getloadavg()[0], 2)
     gpu = gpu_state()

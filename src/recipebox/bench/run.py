@@ -8,7 +8,7 @@ from typing import Any, get_args
 from recipebox.bench.backend import Backend, ModelFile, Name, choose_backend, kind_of, open_backend
 from recipebox.bench.cuda_backends import DeviceBackend
 from recipebox.bench.device_pipeline import DevicePipeline
-from recipebox.bench.machine_state import machine_after, machine_state, usable_cpus
+from recipebox.bench.machine_state import OtherWork, machine_after, machine_state, usable_cpus
 from recipebox.bench.measure import decode, summary, time_pipeline
 from recipebox.bench.pipeline import HostPipeline, Pipeline
 from recipebox.data.detection_set import DetectionSet
@@ -62,6 +62,7 @@ def bench(
     check_names(opened, detection_set.names, "the data set")
     pipeline = pipeline_for(opened, conf=float(evaluated["threshold"]))
     decoded = decode(detection_set.test.images, settings.bench.images)
+    others = OtherWork()
     timings, warmup = time_pipeline(pipeline, decoded, runs=settings.bench.images)
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -76,7 +77,7 @@ def bench(
         "threshold": float(evaluated["threshold"]),
         "images": len(decoded.images),
         "runs": timings.runs,
-        "machine": machine_after(machine),
+        "machine": machine_after(machine, others),
         "warmup_runs": warmup.runs,
         "warmup_stable": warmup.stable,
         **summary(timings, decoded),
@@ -142,10 +143,13 @@ def _too_slow(document: dict[str, Any], path: Path) -> str:
     low, high = document["fps_interval"]
     machine = document["machine"]
     where = f"{machine['cpu']}, {machine['threads']} threads" if document["device"] == "cpu" else document["device"]
-    busy = machine.get("load_before", 0.0) > 0.5 * machine["cores"]
     return (
         f"{path}: {document['fps']:.1f} images a second ({low:.1f} to {high:.1f}) with {document['backend']} on "
         f"{where}; bench.min_fps asks for {document['min_fps']:g}. "
-        + (f"The machine was busy (load {machine['load_before']:g}): measure again when it is idle. " if busy else "")
+        + (
+            f"Others kept {machine['others_cores']:g} cores busy meanwhile: measure again when the machine is idle. "
+            if machine.get("disturbed")
+            else ""
+        )
         + "Lower train.imgsz, choose a smaller model, or lower bench.min_fps."
     )

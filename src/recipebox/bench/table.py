@@ -29,7 +29,7 @@ def bench_table(document: dict[str, Any]) -> str:
         f"{document['file']}  {document['precision']}, {document['imgsz']} px, SHA-256 {document['sha256'][:12]}",
         f"{document['backend']} on {place(document)}"
         + ("" if document["batch"] == 1 else f"; the file computes {document['batch']} images for each one timed"),
-        f"load {machine.get('load_before', '?')} before, {machine.get('load_after', '?')} after; "
+        f"others kept {machine.get('others_cores', '?')} cores busy meanwhile; "
         f"{document['runs']} runs over {document['images']} test images, {document['warmup_runs']} warm-ups"
         + ("" if document["warmup_stable"] else " that had NOT settled"),
         "",

@@ -115,9 +115,11 @@ def _bench_text(facts: RunFacts) -> str:
         escape(machine.text("cpu") or "processor not recorded"),
         f"{count_text(machine.count('threads'))} threads on {count_text(machine.count('cores'))} cores",
     ]
-    load = machine.number("load_before")
-    where.append("load before not recorded" if load is None else f"load {load:.2f} before")
-    if load is not None and load > 0.25 * (machine.number("cores") or 1):
+    others = machine.number("others_cores")
+    where.append(
+        "what others did meanwhile not recorded" if others is None else f"others kept {others:.2f} cores busy meanwhile"
+    )
+    if machine.flag("disturbed"):
         where.append("**the machine was not idle, so these timings are on the slow side**")
     where.append(
         f"{count_text(bench.count('images'))} test images after {count_text(bench.count('warmup_runs'))} warm-ups"
