@@ -42,12 +42,13 @@ def with_lever(model: Any, technique: Technique, images: dict[str, torch.Tensor]
     """A step of a copy of the model that has the lever, its telemetry included."""
     ours = deepcopy(model)
     boxes = np.hstack([images["cls"].numpy(), images["bboxes"].numpy()])
+    names = tuple("abcdef")
     context: Any = SimpleNamespace(
         model=ours,
         ema=SimpleNamespace(ema=deepcopy(model)),
-        detection_set=SimpleNamespace(train=Split((Path("all"),), (boxes,))),
+        detection_set=SimpleNamespace(names=names, train=Split((Path("all"),), (boxes,))),
         device=torch.device("cpu"),
-        names=tuple("abcdef"),
+        names=names,
         step=1,
         total_steps=100,
         record=lambda *_: None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,13 @@ LOGITS = {"teachers": [{"recipe": "t"}], "logits": {}}
 
 
 def detector(name: str, seed: int) -> Any:
+    model = deepcopy(drawn(name, seed))
+    torch.manual_seed(seed)
+    return model
+
+
+@cache
+def drawn(name: str, seed: int) -> Any:
     torch.manual_seed(seed)
     model = DetectionModel(f"{name}.yaml", nc=3, verbose=False)
     model.names = NAMES
