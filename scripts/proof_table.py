@@ -1,6 +1,6 @@
 """The table of proofs: every lever, in a recipe that pulls it, and what a few training steps lose without it.
 
-    python scripts/proof_table.py [--profile smoke] [--page docs/results/levers.md]
+    python scripts/proof_table.py [--profile smoke] [--page docs/results/levers.md] [--jobs 1]
 
 writes it between the marks `proof:begin` and `proof:end` of the page.
 
@@ -16,6 +16,7 @@ import platform
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,10 @@ def prove(recipe: str, profile: str, *more: str) -> dict[str, Any]:
     return document
 
 
+def _alone(key: str, settings: tuple[str, ...]) -> list[str]:
+    return ["--only", key, *(part for one in settings for part in ("--set", one))]
+
+
 def row(recipe: str, lever: dict[str, Any], settings: tuple[str, ...]) -> str:
     effect = lever.get("effect", {})
     given = ", ".join(settings) or json.dumps(lever["value"])
@@ -111,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--profile", default="smoke")
     parser.add_argument("--page", type=Path, default=REPOSITORY / "docs" / "results" / "levers.md")
+    parser.add_argument("--jobs", type=int, default=1, help="proofs at a time (with OMP_NUM_THREADS=1, one a core)")
     given = parser.parse_args()
     profile, page = given.profile, given.page.read_text()
     if not PLACE.search(page):
@@ -118,8 +124,11 @@ def main() -> int:
     rows: list[str] = []
     verdicts: list[str] = []
     dead = False
-    for recipe in sorted(path.stem for path in RECIPES.glob("*.yaml")):
-        proof = prove(recipe, profile)
+    recipes = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    with ThreadPoolExecutor(given.jobs) as pool:
+        whole = pool.map(lambda recipe: prove(recipe, profile), recipes)
+        single = pool.map(lambda one: prove(one[0], profile, *_alone(one[1], one[2])), OTHER_SETTINGS)
+    for recipe, proof in zip(recipes, whole, strict=True):
         levers = proof["levers"]
         verdicts.append(
             f"| {recipe} | {sum(one['acts'] for one in levers)} of {len(levers)} | {proof['seconds']:.0f} s |"
@@ -130,8 +139,7 @@ def main() -> int:
             if not lever["lever"].startswith("train.") or recipe == "pcb-baseline"
         ]
         dead |= not proof["passed"]
-    for recipe, key, settings in OTHER_SETTINGS:
-        proof = prove(recipe, profile, "--only", key, *(part for one in settings for part in ("--set", one)))
+    for (recipe, _, settings), proof in zip(OTHER_SETTINGS, single, strict=True):
         rows += [row(recipe, lever, settings) for lever in proof["levers"]]
         dead |= not proof["passed"]
     section = SECTION.format(date=datetime.now(UTC).date(), machine=platform.machine(), profile=profile,

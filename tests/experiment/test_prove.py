@@ -467,12 +467,13 @@ def test_only_names_levers_of_the_recipe(planned: Planned, supplies: Supplies) -
 
 
 def test_the_document_is_json_and_whole(planned: Planned, supplies: Supplies) -> None:
-    proof = prove(
-        planned("tiny", "train.cos_lr=true", "train.epochs=2"), supplies, only=["train.cos_lr", "techniques.ema"]
-    )
+    only = ["train.cos_lr", "techniques.ema", "train.close_mosaic"]
+    proof = prove(planned("tiny", "train.cos_lr=true", "train.epochs=2"), supplies, only=only)
     document = json.loads(json.dumps(proof_document(proof), allow_nan=False))
     assert (document["schema"], document["recipe"], document["passed"]) == (1, "tiny", False)
-    ema, cosine = document["levers"]
+    found = {lever["lever"]: lever for lever in document["levers"]}
+    ema, cosine = found["techniques.ema"], found["train.cos_lr"]
+    assert found["train.close_mosaic"]["effect"].keys() == {"images"}, "nothing else was compared"
     assert ema["acts"]
     assert ema["above_noise"] == ["average"]
     assert ema["effect"]["weights"] == 0

@@ -49,8 +49,10 @@ class Difference:
         floor = noise.quantities()
         return tuple(name for name, value in self.quantities().items() if value > MARGIN * floor[name])
 
-    def document(self) -> dict[str, Any]:
-        """For JSON. What could not be compared is absent."""
+    def document(self, *, trained: bool) -> dict[str, Any]:
+        """For JSON. What could not be compared is absent: all but the images, where no batch was trained on."""
+        if not trained:
+            return {"images": self.images}
         shown: dict[str, Any] = {**self.quantities(), "losses": dict(self.losses or {})}
         return shown | ({"cosine": self.cosine} if self.cosine is not None else {})
 

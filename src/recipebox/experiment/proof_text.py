@@ -57,9 +57,13 @@ def _effect_document(proof: Proof, effect: Effect) -> dict[str, Any]:
         "acts": effect.acts,
     }
     if effect.difference is not None:
-        shown["effect"] = effect.difference.document()
+        trained = window.batches > 0
+        shown["effect"] = effect.difference.document(trained=trained)
         if effect.noise is not None:
-            shown |= {"noise": effect.noise.document(), "above_noise": list(effect.difference.above(effect.noise))}
+            shown |= {
+                "noise": effect.noise.document(trained=trained),
+                "above_noise": list(effect.difference.above(effect.noise)),
+            }
     if not effect.met:
         shown["met"] = False
     return shown | ({"why": effect.why} if effect.why else {})
