@@ -33,7 +33,14 @@ def pulled(plan: Plan) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+LONG = {"pcb-baseline", "pcb-swa", "pcb-distill-ensemble"}
+"""Ten to twenty seconds each; what they pull is pulled by smaller recipes in test_prove.py."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG)) for path in RECIPES],
+)
 def test_the_levers_of_every_recipe_act(path: Path, supplies: Supplies) -> None:
     """Those that a recipe only inherits, with the same value, are proven with the recipe that it extends."""
     loaded = load_recipe(path)
