@@ -152,6 +152,8 @@ def test_recipes_are_listed_with_their_purpose(command_line: CommandLine) -> Non
         (["plan", "pcb-distil"], 2, "pcb-distill"),
         (["plan", "pcb-distill", "--profile", "smok"], 2, "smoke"),
         (["plan", "pcb-distill", "--set", "train.epoch=3"], 2, "train.epochs"),
+        (["plan", "pcb-distil", "--set", "train.epoch=3"], 2, "pcb-distill"),
+        (["plan", "pcb-distil", "--set", "train.epoch=3"], 2, "train.epochs"),
         (["plan", "pcb-distill", "--set", "nonsense"], 2, "key=value"),
         (["plan", "pcb-distill", "--device", "97"], 2, "no such GPU"),
         (["data", "prepare", "deepcb"], 2, "deeppcb"),

@@ -63,12 +63,12 @@ def plan_job(
     recipe: str, *, profile: str | None, changes: list[str], device: str | None, time: bool = False
 ) -> tuple[dict[str, Any], str]:
     """What training a recipe would do here: (document, text). Nothing is fetched or written; `time` times steps."""
+    from recipebox.recipe.changes import load_changed
     from recipebox.recipe.describe import describe_plan
-    from recipebox.recipe.load import load_recipe, parse_set
     from recipebox.recipe.plan import make_plan, plan_document
 
-    overrides = parse_set(changes)
-    plan = make_plan(load_recipe(recipe), probe(device), profile=profile, overrides=overrides)
+    loaded, overrides = load_changed(recipe, changes)
+    plan = make_plan(loaded, probe(device), profile=profile, overrides=overrides)
     if time:
         from recipebox.train.timing import timed
 
@@ -86,11 +86,10 @@ def train_job(
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed.
         UnexpectedFailure: a bug.
     """
+    from recipebox.recipe.changes import load_changed
     from recipebox.recipe.describe import describe_plan
-    from recipebox.recipe.load import load_recipe, parse_set
 
-    overrides = parse_set(changes)
-    loaded = load_recipe(recipe)
+    loaded, overrides = load_changed(recipe, changes)
     with signals_interrupt():
         plan = settled_plan(loaded, probe(device), supplies, profile, overrides)
         print(describe_plan(plan), flush=True)

@@ -78,6 +78,14 @@ def test_declared_splits_are_kept_image_by_image(source: Path, init: Any) -> Non
     assert any("no test split" in note for note in adopted.splits.notes)
 
 
+def test_a_label_file_called_like_a_list_is_its_image_s(source: Path, init: Any) -> None:
+    for index in range(6):
+        draw(source / f"train_{index}.png", seed=index)
+        write(source / f"train_{index}.txt", LINE)
+    write(source / "obj.names", "scratch\n")
+    assert all(lines == [(0, 0.5, 0.5, 0.5, 0.5)] for lines in labels(init()).values())
+
+
 def test_without_val_it_is_taken_from_train(source: Path, init: Any) -> None:
     for index in range(12):
         side = "test" if index > 9 else "train"

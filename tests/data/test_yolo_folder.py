@@ -409,6 +409,26 @@ def test_a_path_of_another_machine_is_said(yolo_folder: Path):
     assert any("/mnt/elsewhere/set" in note for note in load(yolo_folder).notes)
 
 
+def test_a_path_that_yaml_takes_for_a_number_is_a_folder(yolo_folder: Path):
+    """Or it is said that there is none; it was not looked at once, and another folder's images were trained on."""
+    described = "path: 2024\nnames: [scratch, dent]\ntrain: images/train\nval: images/val\n"
+    (yolo_folder / "data.yaml").write_text(described)
+    assert any("`path: 2024` is no folder here" in note for note in load(yolo_folder).notes)
+    (yolo_folder / "2024").mkdir()
+    for name in ("images", "labels"):
+        shutil.move(yolo_folder / name, yolo_folder / "2024" / name)
+    assert len(load(yolo_folder).train) == 6
+    (yolo_folder / "data.yaml").write_text(described.replace("2024", "[2024]", 1))
+    with pytest.raises(DataError, match="images/train"):
+        load(yolo_folder)
+
+
+def test_what_macos_notes_beside_an_image_is_none(yolo_folder: Path):
+    before = load(yolo_folder).sha256
+    (yolo_folder / "images/train/._train_0.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    assert load(yolo_folder).sha256 == before
+
+
 def test_two_images_with_one_label_file_are_said(yolo_folder: Path):
     shutil.copy(yolo_folder / "images/train/train_0.png", yolo_folder / "images/train/train_0.PNG")
     boards = load(yolo_folder)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recipebox.recipe.load import load_recipe, parse_set
+from recipebox.recipe.changes import parse_set
+from recipebox.recipe.load import load_recipe
 from recipebox.recipe.plan import Plan
 from recipebox.supplies import Supplies, probe, settled_plan
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from recipebox.experiment.levers import levers
-from recipebox.recipe.load import load_recipe, parse_set
+from recipebox.recipe.changes import parse_set
+from recipebox.recipe.load import load_recipe
 from recipebox.supplies import Supplies, probe, settled_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]

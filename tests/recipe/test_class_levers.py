@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from recipebox.errors import PlanConflict, RecipeError
+from recipebox.recipe.changes import parse_set
 from recipebox.recipe.describe import describe_plan
-from recipebox.recipe.load import load_recipe, parse_set
+from recipebox.recipe.load import load_recipe
 from recipebox.recipe.plan import make_plan, technique_order
 
 

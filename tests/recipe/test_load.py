@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipebox.errors import RecipeError
-from recipebox.recipe.load import find_recipes, load_recipe, parse_set, recipe_json_schema
+from recipebox.recipe.changes import parse_set
+from recipebox.recipe.load import find_recipes, load_recipe, recipe_json_schema
 
 
 def problems(path: Path) -> list[str]:

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from recipebox.recipe.load import load_recipe, parse_set
+from recipebox.recipe.changes import parse_set
+from recipebox.recipe.load import load_recipe
 from recipebox.recipe.lock import code_sha256, lock_difference, lock_digest, make_lock, versions
 from recipebox.recipe.plan import make_plan
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from recipebox.errors import DataError, PlanConflict, RecipeError, RunError, WeightsError
+from recipebox.recipe.changes import parse_set
 from recipebox.recipe.describe import describe_plan
-from recipebox.recipe.load import find_recipes, load_recipe, parse_set
+from recipebox.recipe.load import find_recipes, load_recipe
 from recipebox.recipe.plan import make_plan, plan_document, plan_from_yaml, plan_to_yaml, technique_order
 
 LAYERED = """\

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from recipebox.experiment.grid import Arm, parse_over, plan_arms
+from recipebox.recipe.changes import parse_set
 from recipebox.recipe.class_sections import LabelSmoothing
-from recipebox.recipe.load import load_recipe, parse_set
+from recipebox.recipe.load import load_recipe
 from recipebox.recipe.lock import deciding_settings
 from recipebox.recipe.plan import Change, Plan, make_plan, plan_from_yaml
 from recipebox.report.provenance import repeat_section, training_section

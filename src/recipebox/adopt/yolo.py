@@ -75,7 +75,8 @@ def read_yolo_loose(survey: Survey) -> tuple[Found | None, str]:
         DataError: a file of class names is there, but cannot be used.
     """
     names_file = _names_file(survey)
-    lists = {path for path in survey.with_suffix(".txt") if split_word(path.stem) is not None}
+    stems = {image.stem for image in survey.images}  # train_0.txt beside train_0.jpg is no list of images
+    lists = {p for p in survey.with_suffix(".txt") if split_word(p.stem) is not None and p.stem not in stems}
     labels: dict[str, list[Path]] = {}
     for path in survey.with_suffix(".txt"):
         if path not in lists and path != names_file:

@@ -101,13 +101,15 @@ def _described(
     named_here = names is not None and yaml_file is None
     all_names = tuple(names or ()) if named_here else class_names(description, yaml_file or folder, faults)
     notes: list[str] = []
-    if isinstance(description.get("path"), str):
-        named = root / description["path"]
-        if os.path.isdir(named):
-            root = named
+    base = description.get("path")
+    if base is not None:
+        # A folder may be called 2024, which YAML takes for a number.
+        if isinstance(base, str | int) and os.path.isdir(root / str(base)):
+            root = root / str(base)
         else:
             # Exported sets often carry the path they had on another machine.
-            notes.append(f"`path: {description['path']}` is no folder here: images are looked for beside the YAML file")
+            told = base if isinstance(base, str) else spelled(base)
+            notes.append(f"`path: {told}` is no folder here: images are looked for beside the YAML file")
     splits: dict[str, list[str]] = {}
     for split, keys in {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}.items():
         entry = next((description[key] for key in keys if description.get(key)), None)
@@ -205,9 +207,14 @@ def _images_below(folder: Path) -> list[str]:
             folders.clear()
             continue
         walked.add(here)
-        found += [f"{place}/{name}" for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+        found += [f"{place}/{name}" for name in files if _is_image(name)]
     # By folder, then by name, as a Path would: NUL is in no path, and comes before every letter.
     return sorted(found, key=lambda path: path.replace("/", "\0"))
+
+
+def _is_image(name: str) -> bool:
+    # macOS writes ._a.jpg beside a.jpg where a disk cannot hold what it notes about a file: no image, and nobody's.
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("._")
 
 
 def _unreadable_folder(error: OSError) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from recipebox.data.check import check_images, set_sha256
 from recipebox.data.detection_set import DetectionSet
 from recipebox.errors import BadInput, RecipeError
-from recipebox.recipe.load import LoadedRecipe, assignment, parse_set
+from recipebox.recipe.changes import assignment, parse_set
+from recipebox.recipe.load import LoadedRecipe
 from recipebox.recipe.lock import deciding_plan
 from recipebox.recipe.machine import Machine
 from recipebox.recipe.plan import Change, Plan, make_plan, technique_order

@@ -18,7 +18,7 @@ from recipebox.experiment.levers import levers, without
 from recipebox.experiment.teachers import Teaching, teaching
 from recipebox.experiment.trace import Trace, Window, trace
 from recipebox.progress import duration, say, track
-from recipebox.recipe.load import load_recipe, parse_set
+from recipebox.recipe.changes import load_changed
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
 from recipebox.supplies import Supplies, probe, settled_plan
@@ -83,9 +83,9 @@ def prove_job(
         BadInput: the recipe cannot be planned, or `only` names no lever of it.
         TrainingFailed: a step could not be made.
     """
-    overrides = parse_set(changes)
+    loaded, overrides = load_changed(recipe, changes)
     with signals_interrupt():
-        plan = settled_plan(load_recipe(recipe), probe(device), supplies, profile, overrides)
+        plan = settled_plan(loaded, probe(device), supplies, profile, overrides)
         return prove(plan, supplies, only=only)
 
 

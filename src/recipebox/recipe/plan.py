@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipebox.errors import PlanConflict, RecipeError
+from recipebox.recipe.changes import overrides_document
 from recipebox.recipe.class_conflicts import class_conflicts
 from recipebox.recipe.conflicts import conflicts, idle_settings
 from recipebox.recipe.distillation_conflicts import partly_taught, teacher_conflicts, twin_teachers
@@ -21,7 +22,7 @@ from recipebox.recipe.estimate import (
     steps_per_epoch,
     train_seconds,
 )
-from recipebox.recipe.load import LoadedRecipe, find_recipe, load_recipe, overrides_document
+from recipebox.recipe.load import LoadedRecipe, find_recipe, load_recipe
 from recipebox.recipe.machine import KnownDataset, Machine
 from recipebox.recipe.plan_record import Change, Pending, Plan, plan_document, plan_from_yaml, plan_to_yaml
 from recipebox.recipe.problems import did_you_mean, validated

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
-from recipebox.recipe.load import assignment
+from recipebox.recipe.changes import assignment
 from recipebox.recipe.problems import takes_names
 from recipebox.report.compare import Peer, count_text, map_text, train_command
 from recipebox.report.levers import lever_items
