@@ -1,6 +1,7 @@
 """One engine, one image and one project for all container tests; what each step took is printed at the end.
 
-RECIPEBOX_CONTAINER_ROOT names a folder whose engine data is kept between sessions; by default everything goes.
+RECIPEBOX_CONTAINER_ROOT names a folder whose engine data is kept between sessions; by default everything goes. With
+RECIPEBOX_CONTAINER_TESTS=required a machine that cannot start an engine fails instead of skipping.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     folder.mkdir(parents=True, exist_ok=True)
     reason = own.reason_against(folder)
     if reason:
+        if os.environ.get("RECIPEBOX_CONTAINER_TESTS") == "required":
+            pytest.fail(f"{reason}. Here these tests are required.", pytrace=False)
         pytest.skip(reason)
     with own.engine(folder) as environment:
         yield environment | {"ENGINE_FOLDER": str(folder)}

@@ -8,12 +8,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from container_devbox import CALLER, SECONDS, Devbox
+from container_engine import checked
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
 SMOKE = ("train", "pcb-baseline", "--profile", "smoke")
@@ -203,6 +205,19 @@ def test_a_code_change_is_soon_an_image(devbox: Devbox) -> None:
 def slack() -> float:
     """How much slower than by itself this machine is now: limits hold on an idle one."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) ** 2
+
+
+def test_a_step_inside_takes_what_it_takes_outside(devbox: Devbox) -> None:
+    """One round of short steps: it finds threads or memory withheld, not two hundredths (docs/results/devbox.md)."""
+    script = devbox.project / "tests" / "benchmarks" / "inside_outside.py"
+    said = checked(
+        sys.executable, str(script), devbox.container(), "--rounds", "1", "--steps", "8", "--profile", "smoke",
+        env=devbox.environment,
+    )  # fmt: skip
+    measured = json.loads(said.splitlines()[-1])
+    SECONDS["a training step outside"] = measured["step_seconds"]["outside"]
+    SECONDS["a training step inside"] = measured["step_seconds"]["inside"]
+    assert measured["ratio"] < 1.5, measured
 
 
 def test_layers_are_what_the_page_says(devbox: Devbox) -> None:
