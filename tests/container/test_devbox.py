@@ -208,10 +208,10 @@ def slack() -> float:
 
 
 def test_a_step_inside_takes_what_it_takes_outside(devbox: Devbox) -> None:
-    """One round of short steps: it finds threads or memory withheld, not two hundredths (docs/results/devbox.md)."""
+    """Few and short steps: they find threads or memory withheld, not two hundredths (docs/results/devbox.md)."""
     script = devbox.project / "tests" / "benchmarks" / "inside_outside.py"
     said = checked(
-        sys.executable, str(script), devbox.container(), "--rounds", "1", "--steps", "8", "--profile", "smoke",
+        sys.executable, str(script), devbox.container(), "--rounds", "5", "--steps", "5", "--profile", "smoke",
         env=devbox.environment,
     )  # fmt: skip
     measured = json.loads(said.splitlines()[-1])
