@@ -72,7 +72,7 @@ def anchors_and_ema() -> list[Technique]:
 CASES = {
     "yolov8n, a head with anchors": ("yolov8n.yaml", anchors_and_ema, 2),
     "yolov8n": ("yolov8n.yaml", no_technique, 3),
-    "yolov8n distilled": ("yolov8n.yaml", distillation_and_ema, 3),
+    "yolov8n distilled": ("yolov8n.yaml", distillation_and_ema, 2),
     "yolov8n, class levers and sampling": ("yolov8n.yaml", class_levers_and_sampling, 2),
     "yolov8n, within the epochs of SWA": ("yolov8n.yaml", swa, 3),
     "yolo26n, two inner losses": ("yolo26n.yaml", no_technique, 2),
