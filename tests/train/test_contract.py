@@ -19,8 +19,9 @@ from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.engine import trainer as engine  # noqa: E402
 from ultralytics.engine.trainer import BaseTrainer  # noqa: E402
 from ultralytics.engine.validator import BaseValidator  # noqa: E402
-from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+from ultralytics.utils import nms  # noqa: E402
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss  # noqa: E402
 from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA  # noqa: E402
 
@@ -304,6 +305,19 @@ def test_the_loss_keeps_nothing_of_a_size(name: str) -> None:
             predictions = model(batch["img"])
         fresh = model.init_criterion()
         assert torch.equal(used(predictions, batch)[0], fresh(predictions, batch)[0])
+
+
+def test_the_validator_is_made_and_suppresses_as_ours() -> None:
+    """Ours is stock's but for `max_time_img`."""
+    made = "self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks"
+    assert_in_order(DetectionTrainer.get_validator, "return yolo.detect.DetectionValidator(", made)
+    assert_in_order(
+        DetectionValidator.postprocess,
+        *("nms.non_max_suppression(", "preds,", "self.args.conf,", "self.args.iou,", "multi_label=True,"),
+        *("agnostic=self.args.single_cls or self.args.agnostic_nms,", "max_det=self.args.max_det,"),
+        *("end2end=self.end2end,", '{"bboxes": x[:, :4], "conf": x[:, 4], "cls": x[:, 5], "extra": x[:, 6:]}'),
+    )
+    assert_in_order(nms.non_max_suppression, "time_limit = 2.0 + max_time_img * bs", "> time_limit", "break")
 
 
 def test_validator_reads_what_the_deployed_views_give() -> None:
