@@ -29,6 +29,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def loud() -> Iterator[None]:
+    """A test elsewhere in this process may have asked for quiet."""
+    progress.set_quiet(False)
     yield
     progress.set_quiet(False)
 

@@ -309,8 +309,8 @@ def test_the_loss_keeps_nothing_of_a_size(name: str) -> None:
 
 def test_the_validator_is_made_and_suppresses_as_ours() -> None:
     """Ours is stock's but for `max_time_img`."""
-    made = "self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks"
-    assert_in_order(DetectionTrainer.get_validator, "return yolo.detect.DetectionValidator(", made)
+    assert_in_order(DetectionTrainer.get_validator, "return yolo.detect.DetectionValidator(")
+    assert_in_order(BaseValidator.__call__, "preds = self.postprocess(preds)")
     assert_in_order(
         DetectionValidator.postprocess,
         *("nms.non_max_suppression(", "preds,", "self.args.conf,", "self.args.iou,", "multi_label=True,"),

@@ -1,8 +1,8 @@
 """From a network's raw output to detections. numpy only; bit for bit what Ultralytics' NMS with torchvision gives.
 
 Equality is what makes numbers of training's validation comparable with those of evaluation, the gate and the bench,
-which take this file; tests/evaluate/test_postprocess.py holds it. It is also faster: what is below the threshold is dropped before anything
-is copied, and NMS ends with the last detection that is wanted.
+which take this file; tests/evaluate/test_postprocess.py holds it. It is also faster: what is below the threshold is
+dropped before anything is copied, and NMS ends with the last detection that is wanted.
 """
 
 from __future__ import annotations

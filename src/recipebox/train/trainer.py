@@ -7,7 +7,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from copy import copy
 from itertools import islice
 from typing import Any
 
@@ -25,7 +24,7 @@ from recipebox.train.live_weights import LiveWeights
 from recipebox.train.network import network_description
 from recipebox.train.records import epoch_record, progress_info, step_record
 from recipebox.train.telemetry import Telemetry, check_records
-from recipebox.train.validation import UnhurriedValidator
+from recipebox.train.validation import without_clock
 from recipebox.train.weights_file import check_transfer, shippable
 from recipebox.ultralytics_setup import import_ultralytics
 
@@ -289,9 +288,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
     # -- validation, files ---------------------------------------------------------------------------------------
 
     def get_validator(self) -> Any:
-        validator = UnhurriedValidator(
-            self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
-        )
+        validator = without_clock(super().get_validator())
         if getattr(self.network.model[-1], "one2one_cv2", None) is not None:
             validator.args.nms = False  # validate the NMS-free branch: it is the one that ships
         return validator
