@@ -1,6 +1,7 @@
 """What the levers on pixels add to a training step: a batch of views and a vanilla step, against stock views.
 
     python tests/benchmarks/pixel_levers.py [--rounds 8] [--imgsz 320] [--batch 8] [--mosaic 1] [--small 224]
+        [--cpu-time]
 
 YOLOv8n from scratch on boards of 640 x 640; each arm draws a batch in its own process-wide data set (workers 0, images
 decoded once and then kept, which flatters nobody: decoding is the same in all arms) and makes one step. `staged` is the
@@ -15,6 +16,7 @@ import recipebox  # noqa: F401 - says how threads wait, which they ask once, whe
 
 import argparse
 import tempfile
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--mosaic", type=float, default=1.0)
     parser.add_argument("--small", type=int, default=224)
+    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds, for a machine that others use")
     options = parser.parse_args()
     args, small = (
         get_cfg(overrides={"imgsz": side, "batch": options.batch, "mosaic": options.mosaic, "close_mosaic": 0})
@@ -98,8 +101,10 @@ def main() -> None:
         arms = {name: stepping(model, draw_one) for name, draw_one in drawing.items()}
         for arm in arms.values():
             arm()
-        seconds = rounds(arms, options.rounds)
-        alone = rounds({name: lambda one=one: one() and None for name, one in drawing.items()}, 3 * options.rounds)
+        clock = time.process_time if options.cpu_time else time.perf_counter
+        seconds = rounds(arms, options.rounds, clock)
+        drawn = {name: lambda one=one: one() and None for name, one in drawing.items()}
+        alone = rounds(drawn, 3 * options.rounds, clock)
     middle = {name: sorted(values)[len(values) // 2] for name, values in seconds.items()}
     finish(
         benchmark="pixel_levers",
