@@ -18,6 +18,7 @@ from recipebox.data.detection_set import DetectionSet, Split
 from recipebox.data.order import EpochOrder
 from recipebox.data.stages import Stages
 from recipebox.data.views import TrainingViews
+from recipebox.data.views import TrainingViews
 from recipebox.errors import BadInput, PlanConflict
 from recipebox.experiment import prove as prove_module
 from recipebox.experiment.proof_text import proof_document, proof_text
@@ -194,9 +195,9 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             "nothing changes",
         ),
         (
-            SamplingTechnique,
+            TrainingViews,
             "tiny",
-            ("weights", lambda self, split, classes: np.ones(len(split))),
+            ("draw_by", lambda self, weights: setattr(self, "weights", np.ones(len(weights)))),
             ("techniques.sampling.by=inverse",),
             "techniques.sampling",
             "only in another order",

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recipebox.data.balance import class_counts, class_weights
-from recipebox.data.detection_set import DetectionSet
+from recipebox.data.detection_set import DetectionSet, Split
 from recipebox.errors import PlanConflict
 from recipebox.recipe.class_conflicts import nobody_to_act_on
 from recipebox.recipe.class_sections import ClassWeights, LabelSmoothing, Sampling
@@ -244,3 +244,32 @@ def test_one_class_is_not_sent_to_weights_that_it_cannot_have(toy_set: Detection
     one = replace(toy_set.train, boxes=red)
     with pytest.raises(PlanConflict, match=r"Take a threshold above that\.$"):
         SamplingTechnique(Sampling(by="repeat_factor", threshold=0.01)).weights(one, 1)
+
+
+def of_classes(*labels: list[int]) -> DetectionSet:
+    """A set of three classes whose training images hold boxes of these."""
+    boxes = tuple(np.array([[label, 0.5, 0.5, 0.1, 0.1] for label in each], np.float32) for each in labels)
+    split = Split(tuple(Path(f"{number}.png") for number in range(len(labels))), boxes)
+    return DetectionSet("drawn", ("red", "green", "blue"), split, split, split, "0" * 64)
+
+
+def test_weights_that_are_all_alike_are_refused() -> None:
+    """Each would train, report weights of 1, and be the run without it; `sampling` in another order."""
+    equal, lone = of_classes([0], [1], [2]), of_classes([0], [0, 0])
+    whole, many = of_classes([0, 1], [0, 1]), of_classes([0] * 300, [1] * 200)
+    by = {"by": "inverse_sqrt"}
+    rarest = {"by": "repeat_factor", "threshold": 0.5}  # every class in a third of the images: a factor of 1.22 for all
+    cases: list[tuple[Technique, DetectionSet, str]] = [
+        (weighing(**by)[0], equal, r"`class_weights` by inverse_sqrt changes nothing: .*red 1, green 1, blue 1\)"),
+        (weighing(**by)[0], lone, r"\(training boxes: red 3\)\. Take it out"),
+        (weighing(by="effective_number", beta=0.9)[0], many, r"from about 10 on: take a beta nearer to 1"),
+        (SamplingTechnique(Sampling.model_validate(by)), equal, r"`sampling` by inverse_sqrt changes nothing"),
+        (SamplingTechnique(Sampling.model_validate(by)), whole, r"its weights are all alike"),
+        (SamplingTechnique(Sampling.model_validate(rarest)), equal, r"`sampling` by repeat_factor changes nothing"),
+    ]
+    for technique, data, says in cases:
+        with pytest.raises(PlanConflict, match=says):
+            technique.check(data)
+    weighing(by="effective_number", beta=0.99)[0].check(many)
+    weighing(**by)[0].check(of_classes([0], [1], [2, 2]))
+    weighing(pos_weight=2.0)[0].check(equal)

@@ -13,6 +13,14 @@ from recipebox.recipe.class_sections import FREQUENCY_POWERS
 
 By = Literal["inverse", "inverse_sqrt", "effective_number"]
 
+_ALIKE = 1e-3
+"""Weights that differ by no more than this share balance nothing that a training could tell."""
+
+
+def alike(weights: NDArray[np.float64]) -> bool:
+    """Whether weights of classes, or of images, are all one: they would change nothing."""
+    return bool(weights.max() <= weights.min() * (1 + _ALIKE))
+
 
 def class_counts(split: Split, classes: int) -> NDArray[np.int64]:
     """Boxes of each class, (classes,)."""
@@ -21,11 +29,13 @@ def class_counts(split: Split, classes: int) -> NDArray[np.int64]:
     return np.bincount(together.astype(np.int64), minlength=classes)
 
 
-def class_weights(counts: NDArray[np.int64], by: By, *, beta: float | None = None) -> NDArray[np.float64]:
+def class_weights(
+    counts: NDArray[np.int64], by: By, *, beta: float | None = None, power: float | None = None
+) -> NDArray[np.float64]:
     """The weight of each class, (classes,); their mean is 1, each class counting once.
 
-    inverse: 1/n; inverse_sqrt: n^-1/2; effective_number: (1 - beta)/(1 - beta^n), Cui et al. 2019, equation 3. Classes
-    without boxes have the mean weight of those that have some.
+    inverse: n^-power, 1/n where none is given; inverse_sqrt: n^-1/2; effective_number: (1 - beta)/(1 - beta^n), Cui et
+    al. 2019, equation 3. Classes without boxes have the mean weight of those that have some.
     """
     present = counts > 0
     if not present.any():
@@ -35,7 +45,7 @@ def class_weights(counts: NDArray[np.int64], by: By, *, beta: float | None = Non
         assert beta is not None
         raw = (1.0 - beta) / -np.expm1(n * math.log(beta))
     else:
-        raw = n ** -FREQUENCY_POWERS[by]
+        raw = n ** -(power or FREQUENCY_POWERS[by])
     weights = np.full(len(counts), raw.mean())
     weights[present] = raw
     return np.asarray(weights / weights.mean(), np.float64)

@@ -140,6 +140,26 @@ def one_class_balance(lever: str, name: str) -> str:
     )
 
 
+def nothing_to_balance(lever: str, by: str, beta: float | None, boxes: Mapping[str, int]) -> str:
+    """Why weights that come out alike for all classes, or all images, change nothing.
+
+    Args:
+        lever: its key.
+        by: what the weights are made from.
+        beta: of `effective_number`.
+        boxes: class -> its training boxes.
+    """
+    there = {name: count for name, count in boxes.items() if count}
+    shown = ", ".join(f"{name} {count}" for name, count in there.items())
+    reason = f"`{lever}` by {by} changes nothing: its weights are all alike (training boxes: {shown})."
+    if beta is not None and len(set(there.values())) > 1 and lever == "class_weights":
+        return (
+            f"{reason} With `beta: {beta:g}` boxes count for little more from about {1 / (1 - beta):.0f} on: take a beta "
+            "nearer to 1, or `by: inverse_sqrt`."
+        )
+    return f"{reason} Take it out (`{lever}: null`)."
+
+
 def one_class_spread(name: str) -> str:
     """Why `form: spread` cannot act on a set with one class."""
     return (

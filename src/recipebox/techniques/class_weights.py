@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from recipebox.data.balance import class_counts, class_weights
+from recipebox.data.balance import alike, class_counts, class_weights
 from recipebox.errors import PlanConflict
-from recipebox.recipe.class_conflicts import nobody_to_act_on, one_class_balance, unknown_classes
+from recipebox.recipe.class_conflicts import (
+    nobody_to_act_on,
+    nothing_to_balance,
+    one_class_balance,
+    unknown_classes,
+)
 from recipebox.recipe.class_sections import ClassWeights
 from recipebox.techniques.base import Technique, TrainingContext
 from recipebox.techniques.class_loss import ClassLossWrapper, inner_losses
@@ -51,17 +56,22 @@ class ClassWeightsTechnique(Technique):
         return {} if power is None else {"cls_pw": power}
 
     def check(self, detection_set: DetectionSet) -> None:
-        """Raises PlanConflict when there is one class to balance, or the classes of `pos_weight` are none of the data
-        set's, or have no box in it."""
+        """Raises PlanConflict when the weights of all classes would be 1, or the classes of `pos_weight` are none of
+        the data set's, or have no box in it."""
         names, settings = detection_set.names, self.settings
         if settings.by is not None and len(names) == 1:
             raise PlanConflict(one_class_balance(self.name, names[0]))
+        counts = class_counts(detection_set.train, len(names))
+        boxes = dict(zip(names, counts.tolist(), strict=True))
+        if settings.by is not None and alike(
+            class_weights(counts, settings.by, beta=settings.beta, power=settings.power)
+        ):
+            raise PlanConflict(nothing_to_balance(self.name, settings.by, settings.beta, boxes))
         if isinstance(settings.pos_weight, dict):
             problems = list(unknown_classes(settings.pos_weight, names))
             if problems:
                 raise PlanConflict("`class_weights.pos_weight`: " + " ".join(problems))
             acting = [name for name, factor in settings.pos_weight.items() if factor != 1]
-            boxes = dict(zip(names, class_counts(detection_set.train, len(names)).tolist(), strict=True))
             if nobody := nobody_to_act_on("class_weights.pos_weight", acting, boxes):
                 raise PlanConflict(nobody)
 

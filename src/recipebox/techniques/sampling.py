@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recipebox.data.balance import class_counts, class_shares, class_weights, image_weights, repeat_factors
+from recipebox.data.balance import alike, class_counts, class_shares, class_weights, image_weights, repeat_factors
 from recipebox.data.detection_set import DetectionSet, Split
 from recipebox.errors import PlanConflict
-from recipebox.recipe.class_conflicts import one_class_balance
+from recipebox.recipe.class_conflicts import nothing_to_balance, one_class_balance
 from recipebox.recipe.class_sections import Sampling
 from recipebox.techniques.base import Technique, TrainingContext
 
@@ -32,7 +32,8 @@ class SamplingTechnique(Technique):
         self._classes = self._images = 0
 
     def check(self, detection_set: DetectionSet) -> None:
-        """Raises PlanConflict when there is one class to balance, or none is rare enough for the threshold to act."""
+        """Raises PlanConflict when there is one class to balance, none is rare enough for the threshold to act, or all
+        images would be drawn alike."""
         self._weights_of(detection_set.train, detection_set.names)
 
     def on_views(self, views: TrainingViews) -> None:
@@ -45,7 +46,11 @@ class SamplingTechnique(Technique):
     def _weights_of(self, split: Split, names: tuple[str, ...]) -> NDArray[np.float64]:
         if self.settings.by != "repeat_factor" and len(names) == 1:
             raise PlanConflict(one_class_balance(self.name, names[0]))
-        return self.weights(split, len(names))
+        weights = self.weights(split, len(names))
+        if alike(weights):
+            boxes = dict(zip(names, class_counts(split, len(names)).tolist(), strict=True))
+            raise PlanConflict(nothing_to_balance(self.name, self.settings.by, self.settings.beta, boxes))
+        return weights
 
     def weights(self, split: Split, classes: int) -> NDArray[np.float64]:
         """How often each image is drawn beside the others, (images,)."""
