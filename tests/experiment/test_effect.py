@@ -144,14 +144,16 @@ def test_rates_steps_and_images() -> None:
     assert "every pixel" in (signs.pixels_change()(plain, plain, EQUAL) or "")
 
 
-def test_rare_classes_have_to_pull_more() -> None:
+def test_every_class_has_to_pull_as_its_weight_says() -> None:
     off = made(class_gradient=torch.tensor([[1.0, 2.0, 4.0], [2.0, 2.0, 2.0]]))
     assert off.class_gradient is not None
     on = made(class_gradient=off.class_gradient * torch.tensor([0.5, 1.0, 2.0]))
-    assert signs.rare_pull_more([30, 20, 10])(on, off, EQUAL) is None
-    assert "should fall" in (signs.rare_pull_more([10, 20, 30])(on, off, EQUAL) or "")
-    assert "should fall" in (signs.rare_pull_more([30, 20, 10])(off, off, EQUAL) or "")
-    assert "no gradient" in (signs.rare_pull_more([3, 2, 1])(made(), off, EQUAL) or "")
+    assert signs.classes_weigh([0.5, 1, 2])(on, off, EQUAL) is None
+    assert signs.classes_weigh([0.5, 1, 2.01])(on, off, Difference(gradient=0.01)) is None, "no more than chance"
+    wrong = "0.5, 1, 2 times that without it, and their weights are 0.25, 1, 3"
+    assert wrong in (signs.classes_weigh([0.25, 1, 3])(on, off, EQUAL) or ""), "in the right order, by another power"
+    assert "weights are" in (signs.classes_weigh([0.5, 1, 2])(off, off, EQUAL) or "")
+    assert "no gradient" in (signs.classes_weigh([1, 2, 3])(made(), off, EQUAL) or "")
 
 
 def test_another_order_alone_is_no_sampling() -> None:

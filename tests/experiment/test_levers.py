@@ -27,7 +27,7 @@ MADE_OF = {
     "techniques.class_weights": ["techniques.class_weights.by", "techniques.class_weights.pos_weight"],
     "techniques.label_smoothing": [
         "techniques.label_smoothing",
-        *(f"techniques.label_smoothing.{key}" for key in ("form", "schedule", "off_last")),
+        *(f"techniques.label_smoothing.{key}" for key in ("per_class", "form", "schedule", "off_last")),
     ],
 }
 """Sections whose settings are levers by themselves; `beta` and `power` belong to `by`."""

@@ -18,7 +18,6 @@ from recipebox.data.detection_set import DetectionSet, Split
 from recipebox.data.order import EpochOrder
 from recipebox.data.stages import Stages
 from recipebox.data.views import TrainingViews
-from recipebox.data.views import TrainingViews
 from recipebox.errors import BadInput, PlanConflict
 from recipebox.experiment import prove as prove_module
 from recipebox.experiment.proof_text import proof_document, proof_text
@@ -26,6 +25,7 @@ from recipebox.experiment.prove import prove
 from recipebox.experiment.teachers import teaching, untrained
 from recipebox.experiment.trace import WatchedTrainer, Window, trace
 from recipebox.making import plan_lock
+from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
 from recipebox.run_dir import runs_root, write_json
@@ -211,6 +211,22 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             "nothing changes",
         ),
         (
+            ClassWeightsTechnique,
+            "tiny",
+            ("train_args", lambda self: {"cls_pw": 1.0}),
+            ("techniques.class_weights={by: inverse, power: 0.3}",),
+            "techniques.class_weights.by",
+            "and their weights are",
+        ),
+        (
+            LabelSmoothing,
+            "tiny",
+            ("epsilon_of", lambda self, name: self.epsilon),
+            (WHOLE_TARGETS, "techniques.label_smoothing={epsilon: 0.1, per_class: {open: 0.4}}"),
+            "techniques.label_smoothing.per_class",
+            "nothing changes",
+        ),
+        (
             SwaTechnique,
             "tiny",
             ("wrap_schedule", lambda self, schedule: held_schedule(schedule, self.first, None)),
@@ -244,6 +260,8 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         "an order that stays",
         "weights that are all alike",
         "a positive weight behind class weights that act",
+        "class weights of another power",
+        "a class that is smoothed as the others",
         "a rate that is held elsewhere",
         "an augmentation that does not wait beside one that does",
     ],

@@ -4,7 +4,6 @@ noise, which is the difference of two runs with it. It returns None where all is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 
 from recipebox.experiment.effect import MARGIN, Difference, apart, compare, relative
 from recipebox.experiment.trace import Trace
@@ -225,22 +224,25 @@ def steps_change(more: bool) -> Sign:
     return sign
 
 
-def rare_pull_more(boxes: Sequence[int]) -> Sign:
-    """The biases of rarer classes get a larger gradient than without, beside those of more frequent ones.
+def classes_weigh(weights: Sequence[float]) -> Sign:
+    """The gradient of each class's biases is as many times that without the lever as the class's weight says.
 
     A class's weight multiplies its part of the class loss, and of all gradients only that of the class biases belongs
-    to one class alone: with the lever over without it, it is the weight.
+    to one class alone.
+
+    Args:
+        weights: of each class, (classes,).
     """
 
     def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         if on.class_gradient is None or off.class_gradient is None:
             return "the class biases have no gradient"
-        ratio = (on.class_gradient.abs().sum(0) / off.class_gradient.abs().sum(0).clamp(min=1e-30)).tolist()
-        ranked = [weight for count, weight in sorted(zip(boxes, ratio, strict=True)) if count]
-        if all(x >= y * (1 - CLOSE) for x, y in pairwise(ranked)) and ranked[0] > ranked[-1] * (1 + CLOSE):
+        found = (on.class_gradient.abs().sum(0) / off.class_gradient.abs().sum(0).clamp(min=1e-30)).tolist()
+        allowed = max(CLOSE, MARGIN * noise.gradient)
+        if all(abs(x - weight) <= allowed * weight for x, weight in zip(found, weights, strict=True)):
             return None
-        shown = ", ".join(f"{weight:.3g}" for weight in ranked)
-        return f"the gradient of the rarest to the most frequent class is {shown} times that without it: it should fall"
+        shown, wanted = (", ".join(f"{x:.3g}" for x in each) for each in (found, weights))
+        return f"the gradient of the classes is {shown} times that without it, and their weights are {wanted}"
 
     return sign
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
+from recipebox.data.balance import class_weights
 from recipebox.experiment import average_signs, signs
 from recipebox.experiment.lever import Course, Entry, Lever
 from recipebox.experiment.trace import Window
@@ -138,6 +141,18 @@ def _smoothing_form(course: Course) -> Lever | None:
     return _smoothing_lever(".form", "spread", _smoothed(smoothing, course), dead, _unsmoothed(smoothing), smoothing)
 
 
+def _smoothing_per_class(course: Course) -> Lever | None:
+    smoothing = course.settings.techniques.label_smoothing
+    # Beside an epsilon of 0 the classes' own are all that smoothing itself does.
+    if smoothing is None or not smoothing.per_class or not smoothing.epsilon:
+        return None
+    own = tuple(name for name, epsilon in smoothing.per_class.items() if epsilon != smoothing.epsilon)
+    idle = None if own else "every epsilon is that of the recipe"
+    dead = "classes with an epsilon of their own are smoothed as the others"
+    lever = _smoothing_lever(".per_class", {}, _smoothed(smoothing, course), dead, idle, smoothing)
+    return replace(lever, classes=own)
+
+
 def _smoothing_schedule(course: Course) -> Lever | None:
     smoothing = course.settings.techniques.label_smoothing
     if smoothing is None or smoothing.schedule == "constant":
@@ -160,7 +175,12 @@ def _smoothing_off(course: Course) -> Lever | None:
 
 
 def _smoothing_lever(
-    part: str, zero: str | int | None, window: Window, dead: str, idle: str | None, smoothing: LabelSmoothing
+    part: str,
+    zero: str | int | dict[str, float] | None,
+    window: Window,
+    dead: str,
+    idle: str | None,
+    smoothing: LabelSmoothing,
 ) -> Lever:
     path = f"techniques.label_smoothing{part}"
     return Lever(
@@ -195,13 +215,13 @@ def _class_weights(part: str, course: Course) -> Lever | None:
     if weights.by and weights.pos_weight is not None:
         own = ("by", "beta", "power") if part == "by" else ("pos_weight",)
         zero = {f"techniques.class_weights.{key}": None for key in own}
-    idle = None
-    if part == "by" and len({count for count in course.class_boxes if count}) == 1:
-        idle = "every class has as many boxes"
     words, sign = "another class loss on the same batch; box and dfl stay", signs.class_loss_changes("no weights")
-    if part == "by" and techniques.distillation is None:
-        words, sign = "a larger share of the class gradient for rarer classes", signs.rare_pull_more(course.class_boxes)
-    lever = Lever(f"techniques.class_weights.{part}", zero, course.steps(), words, sign, idle)
+    taught = techniques.distillation is not None and techniques.distillation.logits is not None
+    if part == "by" and weights.by and not taught:  # a teacher of class scores pulls at the class biases, too
+        counts = np.array(course.class_boxes, np.int64)
+        each = class_weights(counts, weights.by, beta=weights.beta, power=weights.power).tolist()
+        words, sign = "the class gradient of each class is multiplied by its weight", signs.classes_weigh(each)
+    lever = Lever(f"techniques.class_weights.{part}", zero, course.steps(), words, sign)
     if isinstance(weights.pos_weight, dict) and part == "pos_weight":
         acting = tuple(name for name, factor in weights.pos_weight.items() if factor != 1)
         return replace(lever, classes=acting, idle=None if acting else "every factor is 1")
@@ -230,6 +250,7 @@ def _clipping(course: Course) -> Lever | None:
 
 TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.label_smoothing": _label_smoothing,
+    "techniques.label_smoothing.per_class": _smoothing_per_class,
     "techniques.label_smoothing.form": _smoothing_form,
     "techniques.label_smoothing.schedule": _smoothing_schedule,
     "techniques.label_smoothing.off_last": _smoothing_off,

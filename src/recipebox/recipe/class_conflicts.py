@@ -154,8 +154,8 @@ def nothing_to_balance(lever: str, by: str, beta: float | None, boxes: Mapping[s
     reason = f"`{lever}` by {by} changes nothing: its weights are all alike (training boxes: {shown})."
     if beta is not None and len(set(there.values())) > 1 and lever == "class_weights":
         return (
-            f"{reason} With `beta: {beta:g}` boxes count for little more from about {1 / (1 - beta):.0f} on: take a beta "
-            "nearer to 1, or `by: inverse_sqrt`."
+            f"{reason} With `beta: {beta:g}` boxes count for little more from about {1 / (1 - beta):.0f} on: take a "
+            "beta nearer to 1, or `by: inverse_sqrt`."
         )
     return f"{reason} Take it out (`{lever}: null`)."
 

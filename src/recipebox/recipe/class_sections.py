@@ -22,6 +22,10 @@ class LabelSmoothing(Section):
     schedule: Literal["constant", "linear"] = Field(default="constant", description="linear: down to 0 at its end.")
     off_last: Annotated[int, Field(ge=0)] = Field(default=0, description="Epochs without smoothing at the end.")
 
+    def epsilon_of(self, name: str) -> float:
+        """A class's own, or the recipe's."""
+        return self.per_class.get(name, self.epsilon)
+
 
 FREQUENCY_POWERS = {"inverse": 1.0, "inverse_sqrt": 0.5}
 """The power of 1/n that `by` stands for; the others have none."""

@@ -57,7 +57,7 @@ class LabelSmoothingTechnique(Technique):
         if problems:
             raise PlanConflict("`label_smoothing.per_class`: " + " ".join(problems))
         boxes = dict(zip(names, class_counts(detection_set.train, len(names)).tolist(), strict=True))
-        acting = [name for name in names if settings.per_class.get(name, settings.epsilon)]
+        acting = [name for name in names if settings.epsilon_of(name)]
         if nobody := nobody_to_act_on("label_smoothing", acting, boxes):
             raise PlanConflict(nobody)
 
@@ -65,7 +65,7 @@ class LabelSmoothingTechnique(Technique):
         """Raises PlanConflict as `check`."""
         self.check(context.detection_set)
         self._context, settings = context, self.settings
-        each = [settings.per_class.get(name, settings.epsilon) for name in context.names]
+        each = [settings.epsilon_of(name) for name in context.names]
         self._epsilon = torch.tensor(each, device=context.device)
         self._share = 1 / len(context.names) if settings.form == "spread" else 0.5
 
