@@ -35,6 +35,17 @@ def test_smoothing_that_is_refused(planned, lever, says):
         planned(lever)
 
 
+def test_classes_that_nobody_knows_are_told_in_their_own_lines(planned):
+    lever = "\n    epsilon: 0.1\n    per_class:\n      spurr: 0.2\n      open: 0.1\n      burr: 0.1"
+    with pytest.raises(PlanConflict) as caught:
+        planned(lever)
+    first, second = str(caught.value).splitlines()
+    assert first.endswith("one.yaml:16: `spurr` is no class of the data set; did you mean `spur`?")
+    assert "one.yaml:18: `burr` is no class" in second
+    with pytest.raises(PlanConflict, match=r"one\.yaml:15: `cra` is no class"):
+        planned("\n    pos_weight:\n      cra: 2", "class_weights", data="cars")
+
+
 def test_smoothing_and_one_class(planned):
     with pytest.raises(PlanConflict, match=r"one class \(car\) gives back.*form: binary"):
         planned("{epsilon: 0.1}", data="cars")

@@ -67,3 +67,10 @@ def test_the_plan_says_what_a_step_is_made_of(plan):
     assert "gains box 10 cls 0.5 dfl 1.5" in text
     assert "clipping off" in text
     assert "clipping at 2.5" in describe_plan(plan("", "clipping: {max_norm: 2.5}"))
+
+
+def test_what_the_last_gain_takes_away_is_said_of_the_network(write, machine, good):
+    text = good.replace("nbs: 16", "nbs: 16\n  dfl: 0")
+    for weights, says in (("yolov8n", "how sure each edge is"), ("yolo26n", "takes the L1 loss of the edges away")):
+        plan = make_plan(load_recipe(write("one", text.replace("yolov8n", weights))), machine())
+        assert any(says in words for words in plan.warnings), plan.warnings

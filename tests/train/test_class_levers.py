@@ -129,6 +129,18 @@ def test_positive_weight_is_that_of_torch() -> None:
     assert torch.equal(positive_extra(logits, targets, 1.0), torch.zeros_like(logits))
 
 
+def test_what_positives_add_is_counted_under_the_class_weights() -> None:
+    """By hand: at logits of 0 each part is log 2; the rare class counts three times what the other does."""
+    (technique,) = weighing(by="inverse", pos_weight={"rare": 2.0})
+    assert isinstance(technique, ClassWeightsTechnique)
+    technique._positive, technique._weights = torch.tensor([1.0, 2.0]), torch.tensor([0.5, 1.5])
+    plain = torch.nn.BCEWithLogitsLoss(reduction="none")
+    technique._positives_weighed(plain)(torch.zeros(1, 1, 2), torch.tensor([[[0.0, 1.0]]]))
+    numbers: dict[str, float] = {}
+    technique.on_step(SimpleNamespace(record=numbers.__setitem__))  # type: ignore[arg-type]
+    assert numbers == {"class_weights/positive_extra": pytest.approx(1.5 / 2)}
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_positive_weight_in_the_trainer(
     model: str, toy_set: DetectionSet, arguments: dict[str, Any], tmp_path: Path
@@ -232,11 +244,13 @@ def test_levers_on_a_class_that_no_image_holds_are_refused(
     for number, techniques in enumerate(
         (weighing(pos_weight={"never": 3.0, "red": 1.0}), smoothing(epsilon=0.0, per_class={"never": 0.2}))
     ):
-        with pytest.raises(PlanConflict, match=r"no training image holds never\. Name a class that is there \(red, "):
+        with pytest.raises(
+            PlanConflict, match=r"none of the 22 training images holds never\. Name a class that is there \(red, "
+        ):
             first_losses(trainer_with(techniques, with_never, arguments, tmp_path / str(number)))
     boxes = {"red": 3, "never": 0}
-    assert nobody_to_act_on("label_smoothing", ["red", "never"], boxes) is None
-    assert nobody_to_act_on("label_smoothing", [], boxes) is None
+    assert nobody_to_act_on("label_smoothing", ["red", "never"], boxes, 3) is None
+    assert nobody_to_act_on("label_smoothing", [], boxes, 3) is None
 
 
 def test_one_class_is_not_sent_to_weights_that_it_cannot_have(toy_set: DetectionSet) -> None:

@@ -10,7 +10,7 @@ from recipebox.recipe.schema import Settings
 from recipebox.recipe.yaml_nodes import Document
 
 LARGEST_EPSILON = 0.5
-"""From here on a positive says less of its own class than of the rest."""
+"""Above it less than half of a target says which class was labelled; the rest is the same for all."""
 
 USUAL_EPSILON = 0.2
 
@@ -69,7 +69,17 @@ def unknown_classes(given: Iterable[str], names: tuple[str, ...]) -> Iterator[st
     """What to say of each name that is no class of the data set."""
     for name in given:
         if name not in names:
-            yield f"`{name}` is no class of the data set{did_you_mean(name, names)}."
+            hint = did_you_mean(name, names)
+            yield f"`{name}` is no class of the data set{hint}" + ("" if hint.endswith("?") else ".")
+
+
+def _placed_unknown(
+    path: tuple[str, ...], given: Iterable[str], names: tuple[str, ...], document: Document
+) -> Iterator[str]:
+    """`unknown_classes` of the mapping at `path`, each with the line it stands in."""
+    for name in given:
+        for problem in unknown_classes([name], names):
+            yield f"{document.origin((*path, name))}: {problem}"
 
 
 def _smoothing(settings: Settings, names: tuple[str, ...] | None, document: Document) -> Iterator[str]:
@@ -94,8 +104,7 @@ def _smoothing(settings: Settings, names: tuple[str, ...] | None, document: Docu
     if names is not None:
         if len(names) == 1 and smoothing.form == "spread":
             yield f"{document.origin((*path, 'form'))}: {one_class_spread(names[0])}"
-        for problem in unknown_classes(smoothing.per_class, names):
-            yield f"{document.origin((*path, 'per_class'))}: {problem}"
+        yield from _placed_unknown((*path, "per_class"), smoothing.per_class, names, document)
 
 
 def _balance(settings: Settings, names: tuple[str, ...] | None, document: Document) -> Iterator[str]:
@@ -103,8 +112,7 @@ def _balance(settings: Settings, names: tuple[str, ...] | None, document: Docume
     if names is None:
         return
     if weights is not None and isinstance(weights.pos_weight, dict):
-        for problem in unknown_classes(weights.pos_weight, names):
-            yield f"{document.origin(('techniques', 'class_weights', 'pos_weight'))}: {problem}"
+        yield from _placed_unknown(("techniques", "class_weights", "pos_weight"), weights.pos_weight, names, document)
     # A repeat factor acts with one class too, where some images are empty.
     asked = {
         "class_weights": weights is not None and weights.by is not None,
@@ -115,20 +123,21 @@ def _balance(settings: Settings, names: tuple[str, ...] | None, document: Docume
             yield f"{document.origin(('techniques', lever, 'by'))}: {one_class_balance(lever, names[0])}"
 
 
-def nobody_to_act_on(lever: str, acting: Sequence[str], boxes: Mapping[str, int]) -> str | None:
+def nobody_to_act_on(lever: str, acting: Sequence[str], boxes: Mapping[str, int], images: int) -> str | None:
     """Why a lever on some classes changes nothing: none of them is in the training images.
 
     Args:
         lever: its key.
         acting: the classes for which it is set to something.
         boxes: class -> its training boxes.
+        images: of the training split, as much of it as is used.
     """
     if not acting or any(boxes[name] for name in acting):
         return None
     there = ", ".join(name for name, count in boxes.items() if count)
     return (
-        f"`{lever}` changes nothing: no training image holds {' or '.join(acting)}. Name a class that is there "
-        f"({there}), or take it out."
+        f"`{lever}` changes nothing: none of the {images} training images holds {' or '.join(acting)}. Name a class "
+        f"that is there ({there}), take more images where `data.images` leaves some out, or take it out."
     )
 
 

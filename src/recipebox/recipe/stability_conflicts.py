@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recipebox.recipe.distillation_conflicts import dfl_free
 from recipebox.recipe.estimate import Estimate, accumulated_batches
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import STOCK_MAX_NORM
@@ -25,7 +26,9 @@ def idle_stability(settings: Settings, estimate: Estimate) -> Iterator[str]:
     """What is legal here and does nothing, or not what it seems to."""
     train = settings.train
     for gain, what in GAINS.items():
-        if getattr(train, gain) == 0:
+        if getattr(train, gain) == 0 and gain == "dfl" and dfl_free(settings):
+            yield "`train.dfl: 0` takes the L1 loss of the edges away: YOLO26 has no bins, boxes learn by CIoU alone."
+        elif getattr(train, gain) == 0:
             yield f"`train.{gain}: 0` takes the {gain} loss away: the labels no longer teach {what}."
     yield from _accumulation(settings, estimate)
     clipping = settings.techniques.clipping

@@ -72,7 +72,7 @@ class ClassWeightsTechnique(Technique):
             if problems:
                 raise PlanConflict("`class_weights.pos_weight`: " + " ".join(problems))
             acting = [name for name, factor in settings.pos_weight.items() if factor != 1]
-            if nobody := nobody_to_act_on("class_weights.pos_weight", acting, boxes):
+            if nobody := nobody_to_act_on("class_weights.pos_weight", acting, boxes, len(detection_set.train)):
                 raise PlanConflict(nobody)
 
     def on_setup(self, context: TrainingContext) -> None:
@@ -103,11 +103,12 @@ class ClassWeightsTechnique(Technique):
     def _positives_weighed(self, bce: Bce) -> Bce:
         assert self._positive is not None
         factor = self._positive
+        counts = 1.0 if self._weights is None else self._weights  # what the criterion multiplies both with afterwards
 
         def weighed(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             plain = bce(logits, targets)
             extra = positive_extra(logits, targets, factor)
-            self._seen.append((extra.detach().sum(), plain.detach().sum()))
+            self._seen.append(((extra.detach() * counts).sum(), (plain.detach() * counts).sum()))
             return plain + extra
 
         return weighed

@@ -58,7 +58,7 @@ class LabelSmoothingTechnique(Technique):
             raise PlanConflict("`label_smoothing.per_class`: " + " ".join(problems))
         boxes = dict(zip(names, class_counts(detection_set.train, len(names)).tolist(), strict=True))
         acting = [name for name in names if settings.epsilon_of(name)]
-        if nobody := nobody_to_act_on("label_smoothing", acting, boxes):
+        if nobody := nobody_to_act_on(self.name, acting, boxes, len(detection_set.train)):
             raise PlanConflict(nobody)
 
     def on_setup(self, context: TrainingContext) -> None:
