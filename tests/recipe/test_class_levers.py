@@ -151,6 +151,15 @@ def test_weights_that_are_warned_about(planned, write, machine, good):
         warnings = make_plan(load_recipe(write("both", good + levers)), machine()).warnings
         assert len(warnings) == count
         assert all("with the power 1.5 of the inverse frequency" in each for each in warnings)
+    effective = "effective_number, beta: 0.999"
+    for weights, sampling, says in (
+        (effective, effective, "together with up to the power 2 of"),
+        ("inverse_sqrt", effective, "together with up to the power 1.5 of"),
+        ("inverse", "repeat_factor, threshold: 0.1", None),
+    ):
+        levers = f"  class_weights: {{by: {weights}}}\n  sampling: {{by: {sampling}}}\n"
+        warnings = make_plan(load_recipe(write("both", good + levers)), machine()).warnings
+        assert len(warnings) == (says is not None) and all(says in each for each in warnings)
 
 
 @pytest.mark.parametrize(

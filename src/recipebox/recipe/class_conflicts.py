@@ -42,13 +42,15 @@ def idle_class_levers(settings: Settings) -> Iterator[str]:
         given = weights.pos_weight.values() if isinstance(weights.pos_weight, dict) else (weights.pos_weight,)
         if all(value == 1 for value in given):
             yield "`class_weights.pos_weight` does nothing: every factor is 1."
-    if weights is not None and sampling is not None:
-        power = (weights.frequency_power or 0.0) + (sampling.frequency_power or 0.0)
-        if weights.frequency_power is not None and power > 1:
+    if weights is not None and weights.by is not None and sampling is not None:
+        # The effective number lies between nothing and the inverse, as beta and the counts have it.
+        powers = [each.frequency_power for each in (weights, sampling) if each.by != "repeat_factor"]
+        power, at_most = sum(1.0 if each is None else each for each in powers), "up to " if None in powers else ""
+        if power > 1:
             yield (
-                f"`class_weights` and `sampling` make up for the same thing, together with the power {power:g} of the "
-                "inverse frequency: rare classes then count more than common ones. `inverse_sqrt` for both is one "
-                "inverse."
+                f"`class_weights` and `sampling` make up for the same thing, together with {at_most}the power "
+                f"{power:g} of the inverse frequency: rare classes then count more than common ones. `inverse_sqrt` "
+                "for both is one inverse."
             )
 
 
