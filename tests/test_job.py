@@ -126,6 +126,28 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     assert "finished" in again.stderr
 
 
+def test_a_run_teaches_a_set_that_its_recipe_would_be_trained_on_anew(
+    workplace: Path, first: dict[str, Any], command_line: CommandLine
+) -> None:
+    (teacher,) = runs_of(workplace, "tiny-teacher")
+    text = STUDENT.replace("{recipe: tiny-teacher}", f"{{run: {teacher.root}}}")
+    (workplace / "recipes" / "tiny-kept.yaml").write_text(text, encoding="utf-8")
+    runs = str(workplace / "runs")
+    done = command_line(
+        *("train", "tiny-kept", "--json", "--set", "data.images=12", "--set", "train.epochs=1"),
+        *("--set", "train.close_mosaic=0"),
+        cwd=workplace,
+        RECIPEBOX_RUNS=runs,
+    )
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)
+    assert run["train"]["teachers"] == first["train"]["teachers"]
+    assert len(runs_of(workplace, "tiny-teacher")) == 1
+    again = command_line("train", "--locked", run["run"], "--json", cwd=workplace, RECIPEBOX_RUNS=runs)
+    assert again.returncode == 0, again.stderr
+    assert "weights equal to the last bit" in again.stdout
+
+
 def test_a_locked_run_is_the_same(workplace: Path, first: dict[str, Any], command_line: CommandLine) -> None:
     done = command_line("train", "--locked", first["run"], cwd=workplace, RECIPEBOX_RUNS=str(workplace / "runs"))
     assert done.returncode == 0, done.stderr

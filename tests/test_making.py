@@ -88,7 +88,7 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def teacher_of(name: str, lock: dict[str, Any] = LOCK) -> RunDir:
     """The teacher of a student that has one, called `name`; `lock` is the student's of it."""
-    student: Any = SimpleNamespace(name="some-student", teachers=(SimpleNamespace(name=name, teachers=()),))
+    student: Any = SimpleNamespace(name="some-student", teachers=(SimpleNamespace(name=name, teachers=(), run=None),))
     return making.teacher_runs(student, Supplies(), {"teachers": [lock]})[0]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from recipebox import making, teachers
-from recipebox.errors import RunError
+from recipebox.errors import PlanConflict, RunError
 from recipebox.recipe.lock import lock_digest
 from recipebox.run_dir import RunDir, write_json
 from recipebox.supplies import Supplies
@@ -108,7 +108,42 @@ def test_each_teacher_is_asked_for_by_its_own_lock_in_the_plans_order(
 
     monkeypatch.setattr(making, "settled_runs", found)
     monkeypatch.setattr(making, "finished_teacher", lambda found: found[0])
-    plan: Any = SimpleNamespace(name="student", teachers=[SimpleNamespace(name=name) for name in runs])
+    plan: Any = SimpleNamespace(name="student", teachers=[SimpleNamespace(name=name, run=None) for name in runs])
     assert making.teacher_runs(plan, Supplies(), {"teachers": locks}) == list(runs.values())
     with pytest.raises(RunError, match="does not say which teachers"):
         making.teacher_runs(plan, Supplies(), {"teachers": locks[:1]})
+
+
+LOCK: dict[str, Any] = {"settings": {"train": 1}, "versions": {}, "teachers": []}
+
+
+def as_it_is(run: RunDir, lock: dict[str, Any] | None = None) -> RunDir:
+    plan: Any = SimpleNamespace(run=str(run.root))
+    return teachers.run_as_it_is(plan, lock)
+
+
+def test_a_run_teaches_as_it_is(run: RunDir) -> None:
+    write_json(run.lock, LOCK)
+    run.plan.write_text("a plan", encoding="utf-8")
+    run.set_state("stopped")
+    with pytest.raises(RunError, match="is stopped; only a finished run teaches"):
+        as_it_is(run)
+    run.set_state("finished")
+    assert as_it_is(run) == as_it_is(run, LOCK) == run
+    with pytest.raises(RunError, match="is not the run that the student began with"):
+        as_it_is(run, {**LOCK, "settings": {"train": 2}})
+    run.best.write_bytes(b"others")
+    with pytest.raises(RunError, match="cannot teach"):
+        as_it_is(run)
+    run.plan.unlink()
+    with pytest.raises(RunError, match="not a run folder"):
+        as_it_is(run)
+
+
+def test_one_run_is_not_two_teachers(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "run_as_it_is", lambda teacher, lock: run)
+    monkeypatch.setattr(making, "_teacher_run", lambda teacher, supplies, lock: run)
+    both = [SimpleNamespace(name="one", run=str(run.root)), SimpleNamespace(name="one", run=None)]
+    plan: Any = SimpleNamespace(name="student", teachers=both)
+    with pytest.raises(PlanConflict, match="is the run of two teachers"):
+        making.teacher_runs(plan, Supplies(), {"teachers": [LOCK, LOCK]})

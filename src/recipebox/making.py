@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipebox.endings import state_kept
-from recipebox.errors import CheckFailed, RunBusy, RunError, WeightsError
+from recipebox.errors import CheckFailed, PlanConflict, RunBusy, RunError, WeightsError
 from recipebox.progress import say
 from recipebox.run_dir import RunDir, write_json, write_text
 from recipebox.stages import TEACHER_STAGES, Stage, is_done, read_lock, run_missing_stages, write_report
 from recipebox.supplies import Supplies
-from recipebox.teachers import finished_teacher, settled_runs, wait_for
+from recipebox.teachers import finished_teacher, run_as_it_is, settled_runs, wait_for
 
 if TYPE_CHECKING:
     from recipebox.recipe.plan import Plan
@@ -49,9 +49,16 @@ def teacher_runs(plan: Plan, supplies: Supplies, lock: dict[str, Any]) -> list[R
     """
     if len(lock["teachers"]) != len(plan.teachers):
         raise RunError(f"the lock of {plan.name} does not say which teachers it has. Train the recipe again.")
-    return [
-        _teacher_run(teacher, supplies, locked) for teacher, locked in zip(plan.teachers, lock["teachers"], strict=True)
+    runs = [
+        run_as_it_is(teacher, locked) if teacher.run is not None else _teacher_run(teacher, supplies, locked)
+        for teacher, locked in zip(plan.teachers, lock["teachers"], strict=True)
     ]
+    if twice := {str(run.root) for run in runs if runs.count(run) > 1}:
+        raise PlanConflict(
+            f"{plan.name}: {', '.join(twice)} is the run of two teachers, named as `run` and found for a `recipe`. "
+            "Name it once, with the sum of the weights."
+        )
+    return runs
 
 
 def _teacher_run(teacher: Plan, supplies: Supplies, lock: dict[str, Any]) -> RunDir:
@@ -133,5 +140,8 @@ def plan_lock(plan: Plan, supplies: Supplies) -> dict[str, Any]:
         plan,
         data_sha256=supplies.detection_set(settings).sha256,
         weights_sha256=supplies.weights_sha256(settings),
-        teacher_locks=[plan_lock(teacher, supplies) for teacher in plan.teachers],
+        teacher_locks=[
+            plan_lock(teacher, supplies) if teacher.run is None else read_lock(RunDir.open(Path(teacher.run)))
+            for teacher in plan.teachers
+        ],
     )

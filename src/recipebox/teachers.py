@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recipebox.endings import folder_locked
 from recipebox.errors import RunError, storage_errors
 from recipebox.progress import say
 from recipebox.run_dir import RunDir, runs_root
 from recipebox.stages import read_lock
+
+if TYPE_CHECKING:
+    from recipebox.recipe.plan import Plan
 
 _LOOK_AGAIN_S = 1.0
 
@@ -68,6 +73,31 @@ def finished_teacher(runs: list[RunDir]) -> RunDir | None:
             say(f"teacher: {run.root} is reused, its lock is the same")
             return run
     return None
+
+
+def run_as_it_is(teacher: Plan, lock: dict[str, Any] | None = None) -> RunDir:
+    """The run that a recipe names as a teacher.
+
+    Args:
+        teacher: its plan.
+        lock: the student's of it; None: the student has none yet.
+
+    Raises:
+        RunError: gone, no longer finished, spoiled, or another run than the student began with.
+    """
+    from recipebox.recipe.lock import lock_digest
+
+    run = RunDir.open(Path(teacher.run or "").resolve())
+    if run.state()[0] != "finished":
+        raise RunError(f"teacher: {run.root} is {run.state()[0]}; only a finished run teaches.")
+    if lock is not None and lock_digest(read_lock(run)) != lock_digest(lock):
+        raise RunError(
+            f"teacher: {run.root} is not the run that the student began with. Put that one back, or train the "
+            "student's recipe again."
+        )
+    if not _intact(run):
+        raise RunError(f"teacher: {run.root} cannot teach. Put its weights back as they were, or name another run.")
+    return run
 
 
 def _intact(run: RunDir) -> bool:

@@ -10,6 +10,7 @@ from recipebox.recipe.describe import describe_plan
 from recipebox.recipe.load import load_recipe
 from recipebox.recipe.lock import lock_difference, lock_digest, make_lock
 from recipebox.recipe.plan import make_plan, plan_from_yaml, plan_to_yaml
+from recipebox.run_dir import RunDir, write_json
 
 BASE = """\
 data: {dataset: deeppcb}
@@ -118,3 +119,92 @@ def test_no_common_class_is_refused(write, machine, shelf):
         PlanConflict, match=r"one\.yaml:5: the teacher first knows the classes car, .* nothing to distil"
     ):
         partly(write, machine, shelf, ("car", "lorry"))
+
+
+def test_a_teacher_is_the_neighbour_of_the_recipe_that_names_it(write, machine, two, tmp_path, monkeypatch):
+    """Extended from another folder, which may hold a recipe of that name."""
+    write("one", STUDENT)
+    below = tmp_path / "mine"
+    below.mkdir()
+    (below / "child.yaml").write_text("extends: ../one.yaml\ntrain: {seed: 9}\n", encoding="utf-8")
+    (below / "second.yaml").write_text("extends: ../first.yaml\ntrain: {seed: 5}\n", encoding="utf-8")
+    monkeypatch.chdir(below)
+    plan = make_plan(load_recipe(below / "child.yaml"), machine())
+    assert [teacher.settings.train.seed for teacher in plan.teachers] == [0, 4]
+    (below / "child.yaml").write_text(
+        "extends: ../one.yaml\ntechniques: {distillation: {teachers: [{recipe: second}]}}\n", encoding="utf-8"
+    )
+    plan = make_plan(load_recipe(below / "child.yaml"), machine())
+    assert [teacher.settings.train.seed for teacher in plan.teachers] == [5]
+
+
+@pytest.fixture
+def finished(write, machine, two, tmp_path):
+    """A finished run of `first`, measured on three classes."""
+    run = RunDir.create("first", tmp_path / "runs")
+    plan = make_plan(load_recipe(tmp_path / "first.yaml"), machine())
+    run.plan.write_text(plan_to_yaml(plan), encoding="utf-8")
+    write_json(run.result("evaluate"), {"names": ["short", "open", "spur"]})
+    run.set_state("finished")
+    return run
+
+
+def learner(write, teacher: str, terms: str = "logits: {}"):
+    text = STUDENT.replace("{recipe: first, weight: 3}, {recipe: second}", teacher).replace("logits: {}", terms)
+    return load_recipe(write("one", text))
+
+
+def test_a_finished_run_teaches_what_it_learned(write, machine, finished):
+    """Its data set has six classes by now, and may be gone: nothing of the teacher runs again."""
+    plan = make_plan(learner(write, f"{{run: {finished.root}}}"), machine())
+    (teacher,) = plan.teachers
+    assert teacher.run == str(finished.root) and list(plan.forerunners()) == []
+    assert plan.warnings == (
+        "the teacher first knows 3 of 6 classes: open, short, spur are distilled, mousebite, copper, pin-hole learned "
+        "from labels alone.",
+    )
+    assert plan_from_yaml(plan_to_yaml(plan)) == plan
+    said = describe_plan(plan)
+    assert f"Teaches as it is, and is not trained again: {finished.root}" in said and "Runs first" not in said
+    beside = make_plan(learner(write, f"{{run: runs/first/{finished.id}}}"), machine())
+    assert beside.teachers == plan.teachers, "a path relative to the recipe"
+
+
+def test_set_does_not_reach_a_finished_run(write, machine, finished):
+    plan = make_plan(
+        learner(write, f"{{run: {finished.root}}}"), machine(), overrides=parse_set(["train.seed=7", "data.images=90"])
+    )
+    assert (plan.settings.train.seed, plan.teachers[0].settings.train.seed) == (7, 0)
+    assert plan.teachers[0].settings.data.images is None
+
+
+def test_a_finished_run_that_cannot_teach_is_refused(write, machine, finished):
+    with pytest.raises(
+        PlanConflict, match=r"one\.yaml:5: the teacher first is trained at 320 px and the student at 640"
+    ):
+        make_plan(learner(write, f"{{run: {finished.root}}}"), machine(), overrides=parse_set(["train.imgsz=640"]))
+    with pytest.raises(PlanConflict, match=r"one\.yaml:5: the teachers first and first are one and the same run"):
+        make_plan(learner(write, f"{{run: {finished.root}}}, {{run: {finished.root}}}"), machine())
+    write_json(finished.result("evaluate"), {"names": ["car"]})
+    with pytest.raises(
+        PlanConflict, match=r"one\.yaml:5: the teacher first knows the classes car .* nothing to distil"
+    ):
+        make_plan(learner(write, f"{{run: {finished.root}}}"), machine())
+    finished.set_state("stopped", "stopped by hand")
+    with pytest.raises(RecipeError, match=r"one\.yaml:5: teacher .* this run is stopped \(stopped by hand\)"):
+        make_plan(learner(write, f"{{run: {finished.root}}}"), machine())
+
+
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        ("{run: nowhere}", "teacher nowhere: not a run folder"),
+        ("{recipe: RUN}", "that is the folder of a run: say `run`"),
+        ("{recipe: yolov8s.pt}", "weights alone do not say"),
+        ("{recipe: first, run: RUN}", "either a `recipe` or a `run`"),
+        ("{weight: 2}", "either a `recipe` or a `run`"),
+    ],
+)
+def test_what_is_no_teacher_is_refused_with_its_line(write, machine, finished, teacher, words):
+    with pytest.raises(RecipeError, match=rf"one\.yaml:5: .*{words}"):
+        make_plan(learner(write, teacher.replace("RUN", str(finished.root))), machine())

@@ -187,18 +187,12 @@ def _test_sha256(detection_set: DetectionSet) -> str:
 def _refused_by_data(arms: Sequence[Arm], supplies: Supplies) -> Iterator[str]:
     """What training would refuse once it sees the data, the teachers' trainings included."""
     for arm in arms:
-        for plan in _with_teachers(arm.plan):
+        for plan in (*arm.plan.forerunners(), arm.plan):
             try:
                 check_data(plan.settings, technique_order(plan.settings), supplies.detection_set(plan.settings))
             except BadInput as error:
                 whose = "" if plan is arm.plan else f"teacher {plan.name}: "
                 yield f"--over {_told(arm.values)}: {whose}{error}" if arm.values else f"{whose}{error}"
-
-
-def _with_teachers(plan: Plan) -> Iterator[Plan]:
-    yield plan
-    for teacher in plan.teachers:
-        yield from _with_teachers(teacher)
 
 
 def _short(key: str, keys: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from recipebox.recipe.plan import Plan
 from recipebox.recipe.technique_sections import Techniques
 from recipebox.run_dir import RunDir, write_json
 from recipebox.supplies import Supplies
-from recipebox.teachers import finished_teacher, runs_with_lock
+from recipebox.teachers import finished_teacher, run_as_it_is, runs_with_lock
 from recipebox.train.run import make_trainer
 from recipebox.train.weights_file import shippable
 
@@ -39,6 +39,8 @@ def teaching(plan: Plan, supplies: Supplies, folder: Path) -> Teaching:
 
 
 def _teaching(teacher: Plan, supplies: Supplies, folder: Path) -> tuple[RunDir, str]:
+    if teacher.run is not None:
+        return run_as_it_is(teacher), f"teacher {teacher.name}: {teacher.run}"
     found = runs_with_lock(teacher.name, lock_digest(plan_lock(teacher, supplies)))
     run = finished_teacher([run for run in found if run.state()[0] == "finished"])
     if run is not None:

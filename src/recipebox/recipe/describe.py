@@ -18,6 +18,8 @@ def describe_plan(plan: Plan) -> str:
     for teacher in first:
         lines += ["", f"Runs first, unless a finished run with the same lock is found: {teacher.name}"]
         lines += _body(teacher, plan)
+    for teacher in (teacher for each in [plan, *first] for teacher in each.teachers if teacher.run is not None):
+        lines += ["", f"Teaches as it is, and is not trained again: {teacher.run}", *_finished(teacher)]
     return "\n".join([*lines, *_total(plan, first)]) + "\n"
 
 
@@ -80,6 +82,17 @@ def _body(plan: Plan, student: Plan | None) -> list[str]:
         otherwise = f"if that fails, {pending.fallback} is used" if pending.fallback else "the recipe has no fallback"
         lines.append(f"  not here yet: {pending.name}{size} will be fetched first; {otherwise}")
     return [*lines, *(f"  warning: {warning}" for warning in plan.warnings)]
+
+
+def _finished(plan: Plan) -> list[str]:
+    """A run that is done."""
+    settings = plan.settings
+    rows = [
+        ("recipe", f"{plan.name}  ({plan.source})"),
+        ("data", settings.data.dataset),
+        ("model", f"{settings.model.architecture or 'as in the weights'}, {settings.train.imgsz} px"),
+    ]
+    return [f"  {name:<11}{value}" for name, value in rows]
 
 
 def _changes(plan: Plan) -> dict[str, list[str]]:

@@ -85,7 +85,7 @@ def _class_weights(weights: ClassWeights) -> Iterator[str]:
 def _teachers(distillation: Distillation) -> Iterator[str]:
     several = len(distillation.teachers) > 1
     for teacher in distillation.teachers:
-        yield teacher.recipe + (f" (weight {teacher.weight:g})" if several else "")
+        yield (teacher.recipe or f"the run {teacher.run}") + (f" (weight {teacher.weight:g})" if several else "")
 
 
 def _terms(distillation: Distillation) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from recipebox.recipe.head_conflicts import teacher_head_conflicts
 from recipebox.recipe.lock import deciding_plan
@@ -37,56 +37,53 @@ def distillation_conflicts(settings: Settings, document: Document) -> Iterator[s
                 )
 
 
+Classes = tuple[tuple[str, ...] | None, tuple[str, ...] | None]
+"""The names that (student, teacher) know; None where they are not known."""
+
+
 def teacher_conflicts(
-    student: Settings,
-    teacher: Settings,
-    teacher_name: str,
-    names: Callable[[str], tuple[str, ...] | None],
-    fell_back: tuple[bool, bool],
-    document: Document,
+    student: Settings, teacher: Plan, classes: Classes, fell_back: bool, document: Document
 ) -> Iterator[str]:
     """Why this student cannot learn from this teacher.
 
     Args:
         student: the student's settings, everything applied.
-        teacher: the teacher's.
-        teacher_name: its recipe.
-        names: data set -> its class names, None where they are not known.
-        fell_back: whether (student, teacher) fell back from the data set that was asked for.
+        teacher: the teacher's plan.
+        classes: of both.
+        fell_back: whether the student fell back from the data set that was asked for.
         document: the student's settings as plain values.
     """
     distillation = student.techniques.distillation
     where = f"{document.origin(('techniques', 'distillation', 'teachers'))}: "
-    if distillation is not None and distillation.box is not None and dfl_free(teacher):
-        yield f"{document.origin(('techniques', 'distillation', 'box'))}: {_no_distribution('the teacher', teacher)}"
-    yield from teacher_head_conflicts(student, teacher, teacher_name, where)
-    if student.train.imgsz != teacher.train.imgsz:
+    name, theirs = teacher.name, teacher.settings
+    if distillation is not None and distillation.box is not None and dfl_free(theirs):
+        yield f"{document.origin(('techniques', 'distillation', 'box'))}: {_no_distribution('the teacher', theirs)}"
+    yield from teacher_head_conflicts(student, theirs, name, where)
+    if student.train.imgsz != theirs.train.imgsz:
         yield (
-            f"{where}the teacher {teacher_name} is trained at {teacher.train.imgsz} px and the student at "
-            f"{student.train.imgsz}: the teacher sees the student's batch, and their anchors must be the same. "
+            f"{where}the teacher {name} is trained at {theirs.train.imgsz} px and the student at "
+            f"{student.train.imgsz}: the teacher sees the student's batch, at a size that it was not trained for. "
             "Give both the same `train.imgsz`."
         )
-    if fell_back[0] != fell_back[1]:
+    if teacher.run is None and fell_back != any(words.startswith("data:") for words in teacher.fallbacks):
         yield (
-            f"{where}the student would train on {student.data.dataset} and the teacher {teacher_name} on "
-            f"{teacher.data.dataset}, because only one of the two recipes may fall back. Give both "
+            f"{where}the student would train on {student.data.dataset} and the teacher {name} on "
+            f"{theirs.data.dataset}, because only one of the two recipes may fall back. Give both "
             "the same `data.fallback`."
         )
         return
-    ours, theirs = names(student.data.dataset), names(teacher.data.dataset)
-    if ours is not None and theirs is not None and not set(ours) & set(theirs):
+    mine, known = classes
+    if mine is not None and known is not None and not set(mine) & set(known):
         yield (
-            f"{where}the teacher {teacher_name} knows the classes {', '.join(theirs)} ({teacher.data.dataset}), the "
-            f"student {', '.join(ours)} ({student.data.dataset}): no class of that name is common to both, so there is "
+            f"{where}the teacher {name} knows the classes {', '.join(known)} ({theirs.data.dataset}), the "
+            f"student {', '.join(mine)} ({student.data.dataset}): no class of that name is common to both, so there is "
             "nothing to distil. Name them alike, or choose another teacher."
         )
 
 
-def partly_taught(
-    student: Settings, teacher: Settings, teacher_name: str, names: Callable[[str], tuple[str, ...] | None]
-) -> Iterator[str]:
+def partly_taught(student: Settings, teacher_name: str, classes: Classes) -> Iterator[str]:
     """Which classes are distilled, where the teacher does not know them all. Arguments as in `teacher_conflicts`."""
-    ours, theirs = names(student.data.dataset), names(teacher.data.dataset)
+    ours, theirs = classes
     if ours is None or theirs is None or set(ours) <= set(theirs):
         return
     taught, rest = [name for name in ours if name in theirs], [name for name in ours if name not in theirs]

@@ -89,7 +89,8 @@ def deciding_settings(settings: Settings) -> dict[str, Any]:
 
 def deciding_plan(plan: Plan) -> dict[str, Any]:
     """What of a plan decides the weights, its teachers in their order: plans that are equal in it are the same run."""
-    return {"settings": deciding_settings(plan.settings), "teachers": [deciding_plan(one) for one in plan.teachers]}
+    decides = {"settings": deciding_settings(plan.settings), "teachers": [deciding_plan(one) for one in plan.teachers]}
+    return decides if plan.run is None else {**decides, "run": plan.run}
 
 
 def code_sha256(package: Path | None = None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipebox.errors import PlanConflict, RecipeError
+from recipebox.errors import PlanConflict, RecipeError, RunError
 from recipebox.recipe.changes import overrides_document
 from recipebox.recipe.class_conflicts import class_conflicts
 from recipebox.recipe.conflicts import conflicts, idle_settings
@@ -28,7 +28,8 @@ from recipebox.recipe.plan_record import Change, Pending, Plan, plan_document, p
 from recipebox.recipe.problems import did_you_mean, validated
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.supply import Supply
-from recipebox.recipe.yaml_nodes import Document, KeyPath, merged
+from recipebox.recipe.teacher_plans import classes_of, finished_run_plan, inherited, no_recipe_but
+from recipebox.recipe.yaml_nodes import Document, Origin, merged
 
 __all__ = [
     "Change",
@@ -41,9 +42,6 @@ __all__ = [
     "plan_to_yaml",
     "technique_order",
 ]
-
-INHERITED_BY_TEACHERS: tuple[KeyPath, ...] = (("data",), ("train", "imgsz"), ("train", "seed"))
-"""What `--set` changes for teachers too, so that teacher and student see the same images."""
 
 
 def make_plan(
@@ -108,18 +106,18 @@ def _plan(
     count = (known.counts or {}).get("train")
 
     refused = [*conflicts(settings, document, count), *class_conflicts(settings, known.names, document)]
-    teachers = tuple(_teachers(loaded, settings, request, overrides, students, refused))
+    teachers = tuple(_teachers(loaded, settings, document, request, overrides, students, refused))
     names, partly = _class_names(supply), []
     for teacher in teachers:
-        fell_back = (bool(supply.data_fallback), any(words.startswith("data:") for words in teacher.fallbacks))
-        refused += teacher_conflicts(settings, teacher.settings, teacher.name, names, fell_back, document)
-        partly += list(partly_taught(settings, teacher.settings, teacher.name, names))
+        classes = names(settings.data.dataset), classes_of(teacher, names)
+        refused += teacher_conflicts(settings, teacher, classes, bool(supply.data_fallback), document)
+        partly += list(partly_taught(settings, teacher.name, classes))
     refused += twin_teachers(teachers, document)
     if refused:
         raise PlanConflict("\n".join(dict.fromkeys(refused)))
     estimate = _estimate(settings, known, supply, request.machine, teachers)
     warnings = [*supply.warnings, *partly, *idle_settings(settings, document, estimate)]
-    warnings += _surroundings(loaded, settings)
+    warnings += _surroundings(loaded, settings, document)
     if chosen == "gpu" and not request.machine.has_gpu:
         warnings.append("the profile `gpu` is made for a GPU, and this run would use the CPU: see the time above.")
     if 0 < request.machine.free_disk < estimate.disk_bytes:
@@ -190,6 +188,7 @@ def _choose_profile(loaded: LoadedRecipe, machine: Machine, asked: str | None) -
 def _teachers(
     loaded: LoadedRecipe,
     settings: Settings,
+    document: Document,
     request: _Request,
     overrides: dict[str, Any],
     students: tuple[Path, ...],
@@ -200,14 +199,21 @@ def _teachers(
     if distillation is None:
         return
     line = (*students, loaded.path.resolve())
-    origin = loaded.where("techniques", "distillation", "teachers")
+    origin = document.origin(("techniques", "distillation", "teachers"))
+    beside = _beside(origin, loaded)
     for teacher in distillation.teachers:
+        if teacher.recipe is None:
+            try:
+                yield finished_run_plan(teacher.run or "", beside)
+            except RunError as error:
+                raise RecipeError([origin.problem(f"teacher {error}")]) from None
+            continue
         try:
-            recipe = request.load(teacher.recipe, beside=loaded.path.parent)
+            recipe = request.load(teacher.recipe, beside=beside)
         except RecipeError as error:
-            raise RecipeError(
-                [origin.problem(f"teacher {teacher.recipe}: {each}") for each in error.problems]
-            ) from None
+            instead = no_recipe_but(teacher.recipe, beside)
+            words = [instead] if instead else error.problems
+            raise RecipeError([origin.problem(f"teacher {teacher.recipe}: {each}") for each in words]) from None
         if recipe.path.resolve() in line:
             circle = " -> ".join([*(path.stem for path in line), recipe.name])
             refused.append(
@@ -216,38 +222,25 @@ def _teachers(
             continue
         profile = request.profile if request.profile in recipe.recipe.profiles else None
         try:
-            yield _plan(recipe, request, _inherited(overrides, loaded, recipe), profile, line)
+            yield _plan(recipe, request, inherited(overrides, loaded, recipe), profile, line)
         except PlanConflict as error:
             refused += [f"teacher {recipe.name}: {reason}" for reason in str(error).splitlines()]
 
 
-def _inherited(overrides: dict[str, Any], student: LoadedRecipe, teacher: LoadedRecipe) -> dict[str, Any]:
-    """The part of `--set` that holds for teachers too.
-
-    Seeds keep their distance: teachers that differ by their seed alone are to be different teachers under any seed.
-    """
-    result: dict[str, Any] = {}
-    for section, *rest in INHERITED_BY_TEACHERS:
-        value = overrides.get(str(section))
-        if not rest and value is not None:
-            result[str(section)] = value
-        elif rest and isinstance(value, dict) and rest[0] in value:
-            result.setdefault(str(section), {})[rest[0]] = value[rest[0]]
-    seed = result.get("train", {}).get("seed")
-    if isinstance(seed, int):
-        result["train"]["seed"] = (seed + teacher.recipe.train.seed - student.recipe.train.seed) % 2**31
-    return result
+def _beside(origin: Origin, loaded: LoadedRecipe) -> Path:
+    """The folder that a name written at `origin` counts from: of the file it stands in, also where that is extended."""
+    return Path(origin.file).parent if origin.line else loaded.path.parent
 
 
 def _class_names(supply: Supply) -> Callable[[str], tuple[str, ...] | None]:
     return lambda dataset: supply.known(dataset, None).names
 
 
-def _surroundings(loaded: LoadedRecipe, settings: Settings) -> Iterator[str]:
+def _surroundings(loaded: LoadedRecipe, settings: Settings, document: Document) -> Iterator[str]:
     """Names in the recipe that lead nowhere."""
     for name in settings.evaluate.compare:
         try:
-            find_recipe(name, loaded.path.parent)
+            find_recipe(name, _beside(document.origin(("evaluate", "compare")), loaded))
         except RecipeError as error:
             yield f"`evaluate.compare`: {error}"
     possible = {"scratch", settings.data.fallback, settings.data.dataset}

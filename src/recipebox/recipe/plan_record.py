@@ -54,6 +54,7 @@ class Plan:
         warnings: what is legal but does nothing, or may go wrong.
         teachers: the plans of the teachers, which run first.
         estimate: this run alone, without its teachers.
+        run: of a teacher, the folder of the finished run that teaches as it is; None: its lock finds or makes one.
     """
 
     name: str
@@ -68,12 +69,14 @@ class Plan:
     warnings: tuple[str, ...]
     teachers: tuple[Plan, ...]
     estimate: Estimate
+    run: str | None = None
 
     def forerunners(self) -> Iterator[Plan]:
         """The plans that run before this one, in the order they run: before a teacher its own teachers."""
         for teacher in self.teachers:
-            yield from teacher.forerunners()
-            yield teacher
+            if teacher.run is None:
+                yield from teacher.forerunners()
+                yield teacher
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -92,6 +95,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "teachers": [plan_document(teacher) for teacher in plan.teachers],
         "estimate": asdict(plan.estimate),
+        **({} if plan.run is None else {"run": plan.run}),
     }
 
 
@@ -147,4 +151,5 @@ def _plan(document: dict[str, Any]) -> Plan:
         warnings=tuple(document["warnings"]),
         teachers=tuple(_plan(teacher) for teacher in document["teachers"]),
         estimate=Estimate(**document["estimate"]),
+        run=document.get("run"),
     )

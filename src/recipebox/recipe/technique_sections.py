@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -100,10 +100,24 @@ class FeatureDistillation(DistillationTerm):
 
 
 class Teacher(Section):
-    """A finished run of another recipe; trained first where there is none with the same lock."""
+    """A finished run of another recipe, trained first where there is none with the same lock; or a run as it is."""
 
-    recipe: str = Field(min_length=1, description="A recipe's name, or a path relative to this recipe.")
+    recipe: str | None = Field(
+        default=None, min_length=1, description="A recipe's name, or a path relative to this recipe."
+    )
+    run: str | None = Field(
+        default=None,
+        min_length=1,
+        description="In place of `recipe`: the folder of a finished run, which teaches as it is and is never trained "
+        "again, whatever has become of its data set.",
+    )
     weight: Positive = Field(default=1.0, description="Its share of every mean over teachers, beside the others'.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.recipe is None) == (self.run is None):
+            raise ValueError("a teacher is either a `recipe` or a `run`: give one of the two")
+        return self
 
 
 class Distillation(Section):
