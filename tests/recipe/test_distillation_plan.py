@@ -109,6 +109,17 @@ def test_whole_maps_of_such_a_teacher_are_warned_about(write, machine, shelf):
     assert len(partly(write, machine, shelf, ("spur",), "features: {loss: native}").warnings) == 1
 
 
+def test_what_another_teacher_knows_is_not_left_to_the_labels(write, machine, shelf):
+    write("first", BASE)
+    write("second", BASE.replace("deeppcb", "cars"))
+    text = STUDENT + "data: {dataset: pcb-synthetic}\n"
+    (said,) = make_plan(load_recipe(write("one", text)), machine(shelf=shelf(classes=("spur", "car")))).warnings
+    assert said == (
+        "the teacher second knows 1 of 6 classes: spur are distilled, open, short, mousebite, copper, pin-hole left to "
+        "the other teachers."
+    )
+
+
 def test_the_same_classes_in_another_order_are_all_distilled(write, machine, shelf):
     classes = ("pin-hole", "spur", "copper", "short", "mousebite", "open", "car")
     assert partly(write, machine, shelf, classes).warnings == ()

@@ -81,23 +81,35 @@ def teacher_conflicts(
         )
 
 
-def partly_taught(student: Settings, teacher_name: str, classes: Classes) -> Iterator[str]:
-    """Which classes are distilled, where the teacher does not know them all. Arguments as in `teacher_conflicts`."""
-    ours, theirs = classes
-    if ours is None or theirs is None or set(ours) <= set(theirs):
-        return
-    taught, rest = [name for name in ours if name in theirs], [name for name in ours if name not in theirs]
-    yield (
-        f"the teacher {teacher_name} knows {len(taught)} of {len(ours)} classes: {', '.join(taught)} are distilled, "
-        f"{', '.join(rest)} learned from labels alone."
-    )
-    distillation = student.techniques.distillation
-    if distillation is not None and distillation.features is not None and distillation.features.loss != "native":
+def partly_taught(
+    student: Settings, names: tuple[str, ...] | None, teachers: Sequence[tuple[str, tuple[str, ...] | None]]
+) -> Iterator[str]:
+    """Which classes are distilled, where a teacher does not know them all.
+
+    Args:
+        student: the student's settings.
+        names: its classes, None where they are not known.
+        teachers: (name, classes) of each.
+    """
+    for place, (teacher, known) in enumerate(teachers):
+        if names is None or known is None or set(names) <= set(known):
+            continue
+        others = {name for _, theirs in (*teachers[:place], *teachers[place + 1 :]) for name in theirs or ()}
+        taught, rest = [name for name in names if name in known], [name for name in names if name not in known]
+        elsewhere, alone = [name for name in rest if name in others], [name for name in rest if name not in others]
         yield (
-            f"`distillation.features` with `loss: {distillation.features.loss}` compares whole neck maps, and in those "
-            f"of the teacher {teacher_name} {', '.join(rest)} look like background. `loss: native` compares only where "
-            "the teacher sees a class that both know."
+            f"the teacher {teacher} knows {len(taught)} of {len(names)} classes: {', '.join(taught)} are distilled"
+            + (f", {', '.join(elsewhere)} left to the other teachers" if elsewhere else "")
+            + (f", {', '.join(alone)} learned from labels alone" if alone else "")
+            + "."
         )
+        distillation = student.techniques.distillation
+        if distillation is not None and distillation.features is not None and distillation.features.loss != "native":
+            yield (
+                f"`distillation.features` with `loss: {distillation.features.loss}` compares whole neck maps, and in "
+                f"those of the teacher {teacher} {', '.join(rest)} look like background. `loss: native` compares only "
+                "where the teacher sees a class that both know."
+            )
 
 
 def twin_teachers(teachers: Sequence[Plan], document: Document) -> Iterator[str]:

@@ -107,15 +107,18 @@ def _plan(
 
     refused = [*conflicts(settings, document, count), *class_conflicts(settings, known.names, document)]
     teachers = tuple(_teachers(loaded, settings, document, request, overrides, students, refused))
-    names, partly = _class_names(supply), []
-    for teacher in teachers:
-        classes = names(settings.data.dataset), classes_of(teacher, names)
+    names = _class_names(supply)
+    taught = [classes_of(teacher, names) for teacher in teachers]
+    for teacher, theirs in zip(teachers, taught, strict=True):
+        classes = names(settings.data.dataset), theirs
         refused += teacher_conflicts(settings, teacher, classes, bool(supply.data_fallback), document)
-        partly += list(partly_taught(settings, teacher.name, classes))
     refused += twin_teachers(teachers, document)
     if refused:
         raise PlanConflict("\n".join(dict.fromkeys(refused)))
     estimate = _estimate(settings, known, supply, request.machine, teachers)
+    partly = partly_taught(
+        settings, known.names, [(each.name, who) for each, who in zip(teachers, taught, strict=True)]
+    )
     warnings = [*supply.warnings, *partly, *idle_settings(settings, document, estimate)]
     warnings += _surroundings(loaded, settings, document)
     if chosen == "gpu" and not request.machine.has_gpu:
