@@ -95,6 +95,16 @@ def test_live_weights_are_drawn_and_compared_where_they_were_validated(run: RunD
     assert "best 0.500 and 0.400, change from one epoch to the next 0.000 and 0.100" in said
 
 
+def test_distillation_that_did_nothing_is_said(run: RunDir) -> None:
+    rows = [json.loads(line) for line in run.epochs.read_text(encoding="utf-8").splitlines()]
+    for values, silent in (([0.0] * len(rows), True), ([0.0] * (len(rows) - 1) + [0.1], False)):
+        for row, loss in zip(rows, values, strict=True):
+            row["train"]["kd_box_loss"] = loss
+            row.setdefault("techniques", {})["distillation/box_weight"] = 0.5
+        run.epochs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        assert ("distillation did **nothing**" in training_section(read_run(run), {})) == silent
+
+
 def test_what_the_class_levers_did_is_said(run: RunDir) -> None:
     plain = schedules(read_run(run))
     assert "smoothing" not in training_section(read_run(run), {})

@@ -1,4 +1,4 @@
-"""What the levers on head, classes and sampling did, in words."""
+"""What the levers on head, classes, sampling and boxes did, in words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from recipebox.report.source import Document
 
 
 def lever_items(epochs: Sequence[Document]) -> Iterator[str]:
-    """Head, label smoothing, class weights and sampling as they were in force; nothing of a lever that was not."""
+    """Head, label smoothing, class weights and sampling as they were in force; nothing of a lever that was not.
+
+    And of distillation that its teacher had nothing to say: nobody looks for a loss of 0 among others.
+    """
     first, last = epochs[0], epochs[-1]
     yield from _head_items(last)
+    if all(row.number("train", "kd_box_loss") == 0 for row in epochs) and any(
+        row.number("techniques", "distillation/box_weight") for row in epochs
+    ):
+        yield (
+            "the boxes' distillation did **nothing**: its loss was 0 in every epoch, since no score of the teacher was "
+            "high enough to say where an object is"
+        )
     start, end = (row.number("techniques", "smoothing/epsilon") for row in (first, last))
     if start is not None and end is not None:
         moved = last.number("techniques", "smoothing/moved")
