@@ -302,6 +302,31 @@ def test_the_native_projector_is_ultralytics_own() -> None:
     assert str(ours) == str(stock)
 
 
+@pytest.mark.parametrize(
+    ("student", "teacher"), [("yolov8n", "yolov8s"), ("yolo26n", "yolo26n"), ("yolov8n", "yolo26n")]
+)
+def test_native_teaches_as_ultralytics_own(student: str, teacher: str) -> None:
+    """A whole step of theirs: same batch, weights and projector. The teacher's folded batch norm rounds otherwise."""
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.distill_model import DistillationModel
+
+    theirs = detector(student, 0)
+    theirs.args = get_cfg(overrides={"imgsz": 64, "dis": 6.0, "epochs": 4})
+    stock = DistillationModel(teacher_model=detector(teacher, 1), student_model=theirs).train()
+    settings = {"teachers": [{"recipe": "t"}], "features": {"loss": "native", "weight": 6}}
+    ours, _, _ = distilled(detector(student, 0), detector(teacher, 1), settings)
+    ours.recipebox_projector[0].load_state_dict(stock.projector.state_dict())
+    (wanted, stock_items), (found, items) = stock(batch()), ours(batch())
+    assert items["kd_features_loss"].item() == pytest.approx(stock_items["dis_loss"].item(), rel=1e-3)
+    wanted[-1].backward()
+    found[-1].backward()
+    gradients = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
+    expected = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    assert not [name for name in gradients.keys() - expected.keys() if not name.startswith("recipebox_")]
+    difference = tuple(gradients[name] - gradient for name, gradient in expected.items())
+    assert norm(difference) < 1e-3 * norm(tuple(expected.values()))
+
+
 @pytest.mark.parametrize("loss", ["cwd", "pkd", "mse", "native"])
 @pytest.mark.parametrize(
     ("student", "teacher"), [("yolov8n", "yolov8s"), ("yolo26n", "yolo11n"), ("yolov8n", "yolo26n")]
