@@ -130,7 +130,8 @@ def test_a_run_teaches_a_set_that_its_recipe_would_be_trained_on_anew(
     workplace: Path, first: dict[str, Any], command_line: CommandLine
 ) -> None:
     (teacher,) = runs_of(workplace, "tiny-teacher")
-    text = STUDENT.replace("{recipe: tiny-teacher}", f"{{run: {teacher.root}}}")
+    kept = shutil.copytree(teacher.root, workplace / "kept")
+    text = STUDENT.replace("{recipe: tiny-teacher}", "{run: ../kept}")
     (workplace / "recipes" / "tiny-kept.yaml").write_text(text, encoding="utf-8")
     runs = str(workplace / "runs")
     done = command_line(
@@ -141,7 +142,7 @@ def test_a_run_teaches_a_set_that_its_recipe_would_be_trained_on_anew(
     )
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)
-    assert run["train"]["teachers"] == first["train"]["teachers"]
+    assert run["train"]["teachers"] == [{**first["train"]["teachers"][0], "run": str(kept)}]
     assert len(runs_of(workplace, "tiny-teacher")) == 1
     again = command_line("train", "--locked", run["run"], "--json", cwd=workplace, RECIPEBOX_RUNS=runs)
     assert again.returncode == 0, again.stderr

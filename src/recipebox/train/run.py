@@ -72,7 +72,7 @@ def train(
             "name": weights.name if weights else "scratch",
             "sha256": file_sha256(weights) if weights else None,
         },
-        "teachers": [_teacher(teacher) for teacher in teacher_runs],
+        "teachers": [_teacher(each.name, teacher) for each, teacher in zip(plan.teachers, teacher_runs, strict=True)],
     }
     if differences := run.differences():
         document["differences"] = differences
@@ -180,6 +180,7 @@ def stock_arguments(settings: Settings, device: str, run: RunDir, weights: Path 
     return arguments | {"model": str(weights)}
 
 
-def _teacher(run: RunDir) -> dict[str, Any]:
+def _teacher(recipe: str, run: RunDir) -> dict[str, Any]:
+    """A run that taught; its recipe by the plan, since the folder of a run that was copied need not say it."""
     recorded = run.read_result("train")["weights"]["best"]["sha256"]
-    return {"recipe": run.recipe, "run": str(run.root), "weights_sha256": recorded}
+    return {"recipe": recipe, "run": str(run.root), "weights_sha256": recorded}
