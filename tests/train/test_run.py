@@ -23,9 +23,8 @@ def planned(techniques: dict[str, Any] | None = None, **changes: Any) -> Any:
     """What the stage asks of a plan."""
     values = {"epochs": 4, "imgsz": 64, "batch": 4, "nbs": 20, "optimizer": "AdamW", "lr0": 0.002} | changes
     document = {"data": {"dataset": "toy"}, "model": {"weights": "scratch", "arch": "yolov8n"}, "train": values}
-    return SimpleNamespace(
-        settings=Settings.model_validate(document | {"techniques": techniques or {}}), device="cpu", name="r"
-    )
+    settings = Settings.model_validate(document | {"techniques": techniques or {}})
+    return SimpleNamespace(settings=settings, device="cpu", name="r", teachers=())
 
 
 def test_a_run_that_stopped_early_stays_stopped(
