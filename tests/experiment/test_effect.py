@@ -92,6 +92,15 @@ def test_signs_tell_what_is_wrong() -> None:
     assert "same" in (signs.only_the_step()(plain, plain, EQUAL) or "")
 
 
+def test_a_term_may_be_absent_where_its_weight_is_0() -> None:
+    on = made(losses=[{"kd_loss": 0.3}, {"kd_loss": 0.0}], gradient=torch.tensor([3.0, 5.0]))
+    plain = made(losses=[{}, {}])
+    assert signs.term_is_added("kd_loss", weightless=1)(on, plain, EQUAL) is None
+    assert "no positive" in (signs.term_is_added("kd_loss")(on, plain, EQUAL) or "")
+    nothing = made(losses=[{"kd_loss": 0.0}], gradient=torch.tensor([3.0, 5.0]))
+    assert "no positive" in (signs.term_is_added("kd_loss", weightless=1)(nothing, made(), EQUAL) or "")
+
+
 def test_an_average_is_where_its_decays_lead() -> None:
     """By hand: from 0, a decay of 1 at weights of 1 leaves 0, then 0.25 at 2 makes 1.5."""
     decays = {1: 1.0, 2: 0.25}

@@ -178,6 +178,17 @@ def test_how_targets_are_smoothed_is_a_lever_beside_that_they_are(key: str, zero
     assert path not in {lever.key for lever in levers(without(pulled, found[path]), 4, (3, 9))}
 
 
+def test_an_epsilon_of_some_classes_is_a_lever_beside_that_of_all() -> None:
+    pulled = pull("techniques.label_smoothing", {"epsilon": 0.1, "per_class": {"a": 0.1, "b": 0.3}})
+    found = {lever.key: lever for lever in levers(pulled, 4, (3, 9)) if "smoothing" in lever.key}
+    lever = found["techniques.label_smoothing.per_class"]
+    assert lever.classes == ("b",), "what it says of the other is the recipe's own"
+    assert found["techniques.label_smoothing"].classes == ()
+    left = without(pulled, lever).techniques.label_smoothing
+    assert left is not None
+    assert (left.epsilon, left.per_class) == (0.1, {})
+
+
 def test_one_class_is_smoothed_by_the_one_form_it_can_have() -> None:
     pulled = pull("techniques.label_smoothing", {"epsilon": 0.1, "form": "binary"})
     assert not [lever for lever in levers(pulled, 4, (3,)) if lever.key.endswith("form")], "`spread` is refused there"
@@ -230,6 +241,60 @@ def test_what_few_images_show_is_looked_for_in_many() -> None:
     assert "96 that were looked at" in (window(0.02, 1)[1] or "")
 
 
+def test_images_are_counted_and_not_the_places_of_their_batch() -> None:
+    """Ten images in a batch of 64: an epoch has no more than ten views to look at."""
+    pulled = settings(plain(close_mosaic=0, batch=64, nbs=64) | {"augment": {"mixup": 0.05}})
+    (lever,) = (each for each in levers(pulled, 1, (), 10) if each.key == "augment.mixup")
+    assert lever.window.views == 135, "of the 170 that are left of the run"
+    few = pulled.model_copy(update={"train": pulled.train.model_copy(update={"epochs": 5})})
+    (lever,) = (each for each in levers(few, 1, (), 10) if each.key == "augment.mixup")
+    assert lever.window.views == 20
+    assert lever.rare == "it shows in one of 20 images, and in none of the 20 that were looked at"
+
+
+def test_a_mosaic_that_few_images_have_is_closed_in_many_views() -> None:
+    late = {"late": {"mosaic": {"from_epoch": 15}}}
+    pulled = settings(plain(close_mosaic=2) | {"augment": {"mosaic": 0.05}})
+    (lever,) = (each for each in levers(pulled, 4) if each.key == "train.close_mosaic")
+    assert lever.window == Window(10, views=135, epochs=8), "from stock's last ten epochs to the recipe's last two"
+    assert lever.rare is None
+    begun = settings(plain(close_mosaic=2) | {"techniques": late})
+    (lever,) = (each for each in levers(begun, 4) if each.key == "train.close_mosaic")
+    assert lever.window.epoch == 14
+    never = settings(plain(close_mosaic=12) | {"techniques": late})
+    (lever,) = (each for each in levers(never, 4) if each.key == "train.close_mosaic")
+    assert "has not begun by then" in (lever.idle or "")
+
+
+@pytest.mark.parametrize(
+    ("close_mosaic", "augment", "techniques", "window"),
+    [
+        (5, {}, {}, Window(15, views=32)),
+        (0, {"mosaic": 0.0}, {}, Window(3, views=32)),
+        (0, {}, {"late": {"mosaic": {"from_epoch": 3}}}, Window(0, views=32)),
+        (0, {}, {}, Window(3, views=256, epochs=17)),
+    ],
+    ids=["closed at the end", "none", "late", "always open"],
+)
+def test_a_border_is_looked_for_where_no_mosaic_covers_it(
+    close_mosaic: int, augment: dict[str, Any], techniques: dict[str, Any], window: Window
+) -> None:
+    document = plain(close_mosaic=close_mosaic) | {"augment": augment | {"border": "random"}, "techniques": techniques}
+    (lever,) = (each for each in levers(settings(document), 4) if each.key == "augment.border")
+    assert lever.window == window
+    assert (lever.rare is not None) == (window.epochs > 1)
+
+
+def test_steps_are_looked_at_where_the_run_has_them() -> None:
+    """Eight batches to a step and four an epoch: of three epochs the last two have not enough for two steps."""
+    short = settings(plain(epochs=3, warmup_epochs=0.5, nbs=64, lr0=0.001) | {"techniques": {"ema": {"tau": 5.0}}})
+    found = {lever.key: lever.window for lever in levers(short, 4)}
+    assert found["train.optimizer"] == found["techniques.ema"] == Window(0, batches=12)
+    assert found["train.lr0"].epoch == 1, "a rate is one whether a step is made or not"
+    longer = short.model_copy(update={"train": short.train.model_copy(update={"epochs": 5})})
+    assert {lever.key: lever.window for lever in levers(longer, 4)}["techniques.ema"] == Window(1, batches=16)
+
+
 def test_class_weights_and_the_positive_weight_are_taken_away_one_by_one() -> None:
     both = pull("techniques.class_weights", {"by": "effective_number", "beta": 0.99, "pos_weight": {"a": 2.0}})
     found = {lever.key: lever for lever in levers(both, 4, (3, 9)) if "class_weights" in lever.key}
@@ -271,6 +336,7 @@ def test_one_of_several_teachers_is_left() -> None:
         ("techniques.late.mixup", {"from_epoch": 3}, {}, "gain of 0"),
         ("techniques.clipping", {"max_norm": 10.0}, {}, "Ultralytics' own"),
         ("techniques.class_weights.pos_weight", {"a": 1.0}, {}, "every factor is 1"),
+        ("techniques.class_weights.pos_weight", 1.0, {}, "its factor is 1"),
         ("train.cos_lr", True, {"epochs": 2}, "meet"),
         ("train.lrf", 0.1, {"epochs": 1}, "one epoch"),
         ("train.warmup_bias_lr", 0.0, {"warmup_epochs": 0.0}, "no warm-up"),
@@ -322,5 +388,5 @@ def test_windows_lie_where_the_lever_is_active() -> None:
     assert windows["train.momentum"].batches == 4, "two optimizer steps of two batches"
     assert windows["train.warmup_epochs"].epoch == 0
     assert windows["augment.mixup"].epoch == 5, "while mosaic is open"
-    assert windows["train.close_mosaic"].epoch == 9, "where stock's ten epochs without mosaic have not begun"
+    assert windows["train.close_mosaic"].epoch == 8, "closed for twelve epochs, and not yet for stock's ten"
     assert windows["techniques.label_smoothing"].epoch == 2, "before it is switched off"

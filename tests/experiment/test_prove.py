@@ -32,7 +32,10 @@ from recipebox.run_dir import runs_root, write_json
 from recipebox.supplies import Supplies
 from recipebox.techniques import label_smoothing, swa
 from recipebox.techniques.anchor_head.loss import AnchorLoss
+from recipebox.techniques.assigner import AssignerTechnique, AssignmentWrapper, P2Technique
 from recipebox.techniques.base import innermost
+from recipebox.techniques.border import BorderTechnique
+from recipebox.techniques.class_loss import inner_losses
 from recipebox.techniques.class_weights import ClassWeightsTechnique
 from recipebox.techniques.clipping import ClippingTechnique
 from recipebox.techniques.distillation.technique import DistillationTechnique
@@ -59,6 +62,22 @@ def shown_objectness(self: Any, preds: Any, batch: Any) -> Any:
     """A criterion whose objectness is among its items, and not in the sum that is differentiated."""
     losses, items = _anchor_loss(self, preds, batch)
     return losses * torch.tensor([1.0, 0.0, 1.0]), items
+
+
+_set_up = LabelSmoothingTechnique.on_setup
+
+
+def with_one_epsilon(self: Any, context: Any) -> None:
+    """The epsilon of all classes where some have their own."""
+    _set_up(self, context)
+    self._epsilon = torch.full_like(self._epsilon, self.settings.epsilon)
+
+
+def unweighed(self: Any, criterion: Any) -> Any:
+    """A criterion whose class weights are lost."""
+    for loss in inner_losses(criterion):
+        loss.class_weights = None
+    return criterion
 
 
 def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path: Path, monkeypatch: Any) -> None:
@@ -152,6 +171,46 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
             ("_scheduled", lambda self, key: {name: getattr(each, key) for name, each in self.settings.terms.items()}),
             ("techniques.distillation.logits.temperature_end=4",),
             "techniques.distillation.logits.temperature_end",
+            "nothing changes",
+        ),
+        (
+            LabelSmoothingTechnique,
+            "tiny",
+            ("on_setup", with_one_epsilon),
+            (WHOLE_TARGETS, "techniques.label_smoothing={epsilon: 0.1, per_class: {short: 0.3}}"),
+            "techniques.label_smoothing.per_class",
+            "nothing changes",
+        ),
+        (
+            BorderTechnique,
+            "tiny",
+            ("on_views", lambda self, views: None),
+            ("augment.border=random",),
+            "augment.border",
+            "nothing changes at all: no border shows",
+        ),
+        (
+            AssignerTechnique,
+            "tiny",
+            ("wrap_criterion", lambda self, criterion: AssignmentWrapper(criterion, None, self._note)),
+            ("techniques.assigner={topk: 1}",),
+            "techniques.assigner",
+            "nothing changes",
+        ),
+        (
+            P2Technique,
+            "tiny",
+            ("_note", lambda self, chosen, objects: setattr(self, "_share", (chosen.sum() * 0, chosen.sum()))),
+            ("techniques.p2=true",),
+            "techniques.p2",
+            "no object of these images is learned there",
+        ),
+        (
+            ClassWeightsTechnique,
+            "tiny",
+            ("wrap_criterion", unweighed),
+            ("techniques.class_weights.by=inverse",),
+            "techniques.class_weights.by",
             "nothing changes",
         ),
         (
@@ -253,6 +312,11 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         "targets smoothed in the other form",
         "a weight that stays",
         "a temperature that stays",
+        "one epsilon for classes that have their own",
+        "a border nobody draws",
+        "cells chosen as ever",
+        "a level that learns nothing",
+        "classes that all count alike",
         "statistics of batch norm that are taken over",
         "an objectness that is shown and not learned",
         "a mean nobody makes",
@@ -381,7 +445,14 @@ def test_a_technique_that_only_pretends_is_caught(
 
 
 @pytest.mark.parametrize(
-    ("argument", "change"), [("momentum", "train.momentum=0.8"), ("box", "train.box=3"), ("nbs", "train.nbs=8")]
+    ("argument", "change"),
+    [
+        ("momentum", "train.momentum=0.8"),
+        ("box", "train.box=3"),
+        ("nbs", "train.nbs=8"),
+        ("lr0", "train.lr0=0.005"),
+        ("close_mosaic", "train.close_mosaic=1"),
+    ],
 )
 def test_a_setting_that_is_lost_on_its_way_is_caught(
     planned: Planned, supplies: Supplies, monkeypatch: pytest.MonkeyPatch, argument: str, change: str
@@ -396,6 +467,39 @@ def test_a_setting_that_is_lost_on_its_way_is_caught(
     monkeypatch.setattr(train_run, "stock_arguments", without_it)
     proof = prove(planned("tiny", change), supplies, only=[f"train.{argument}"])
     assert [dead.lever.key for dead in proof.dead] == [f"train.{argument}"]
+
+
+def test_a_step_that_falls_into_no_batch_is_no_lost_setting(planned: Planned, supplies: Supplies) -> None:
+    """Six batches make the run's one step, and SWA averages from the third batch on."""
+    changes = ("train.warmup_epochs=0", "train.nbs=64", "techniques.swa.last=2")
+    proof = prove(planned("tiny", *changes), supplies, only=["techniques.ema"])
+    assert proof.exit_code == 3
+    says = "not met: techniques.ema: no optimizer step is made in the 2 batches from epoch 1 on (`nbs: 64`)"
+    assert says in proof_text(proof)
+
+
+def test_levers_on_steps_act_in_a_run_that_hardly_steps(planned: Planned, supplies: Supplies) -> None:
+    """Six batches, and eight to a step: the first epoch has the only one of the run."""
+    student = planned(
+        "student",
+        "train.nbs=32",
+        "techniques.distillation.box={weight: 0.5, weight_end: 0}",
+        "techniques.distillation.logits={weight: 0, weight_end: 1}",
+    )
+    keys = ["techniques.distillation.logits", "techniques.distillation.box", "train.optimizer"]
+    proof = prove(student, supplies, only=keys)
+    assert proof.exit_code == 0, proof_text(proof)
+
+
+def test_a_table_is_as_wide_as_the_terminal(planned: Planned, supplies: Supplies, monkeypatch: Any) -> None:
+    proof = prove(planned("tiny"), supplies, only=["techniques.ema", "train.lr0"])
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = proof_text(proof).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "techniques.ema  acts" in lines
+    assert any("is 0.002, without 0.01" in line for line in lines)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert proof_text(proof).startswith("lever  ")
 
 
 def test_an_augmentation_that_is_never_applied_is_caught(

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
 from recipebox.experiment import signs
-from recipebox.experiment.lever import Course, Entry, Lever
+from recipebox.experiment.lever import MOST_VIEWS, Course, Entry, Lever
+from recipebox.experiment.trace import Window
 from recipebox.recipe.schema import Augment, Train
 
 
 def _close_mosaic(course: Course) -> Lever | None:
-    train, augment, stock = course.settings.train, course.settings.augment, Train.model_fields["close_mosaic"].default
-    if train.close_mosaic == stock or not any((augment.mosaic, augment.mixup, augment.cutmix)):
+    train, late = course.settings.train, course.settings.techniques.late
+    stock = Train.model_fields["close_mosaic"].default
+    gains = {name: getattr(course.settings.augment, name) for name in _MIXING}
+    if train.close_mosaic == stock or not any(gains.values()):
         return None
     ours, theirs = course.close_from, max(train.epochs - stock, 0)
-    epoch = max(max(ours, theirs) - 1, 0)
+    begins = late.begins() if late else {}
+    first, ends = min(ours, theirs), max(ours, theirs)
+    # Of the epochs in which one has it open, those in which all that begins at all has begun.
+    epoch = max(first, min(ends - 1, max((begins.get(name, 1) - 1 for name, gain in gains.items() if gain), default=0)))
+    share = 1 - math.prod(1 - gain for name, gain in gains.items() if begins.get(name, 1) <= epoch + 1)
     idle = "mosaic is closed all the time, with it and without" if ours == theirs else None
+    if idle is None and not share:
+        idle = "what it closes has not begun by then"
     words = "an epoch in which mosaic is " + ("open instead of closed" if ours > theirs else "closed instead of open")
+    window, rare = course.chance_views(epoch, ends, share) if not idle else (course.views(0), None)
     zero = {"train.close_mosaic": stock}
-    return Lever("train.close_mosaic", zero, course.views(epoch), words, signs.images_change(), idle)
+    return Lever("train.close_mosaic", zero, window, words, signs.images_change(), idle, rare=rare)
 
 
 _MIXING = ("mosaic", "mixup", "cutmix")
 _FLIPS = ("flipud", "fliplr")
 _COLOUR = ("hsv_h", "hsv_s")
 _PIXELS_ONLY = (*_COLOUR, "hsv_v")
+_HINTS = dict.fromkeys(_COLOUR, "grey images have no colour to vary") | {
+    "border": "no border shows in these images: they are square, and nothing moves or zooms them"
+}
 
 
 def _augment(key: str, course: Course) -> Lever | None:
@@ -40,6 +54,8 @@ def _augment(key: str, course: Course) -> Lever | None:
         idle = "it is closed with mosaic, all the time" if window.epoch >= course.close_from else None
     elif key in _FLIPS:
         window, rare = course.chance_views(window.epoch, course.settings.train.epochs, abs(value - stock))
+    elif key == "border":
+        window, rare = _bordered(course)
     # A mirrored border shows defects again, and they get boxes.
     pixels = key in _PIXELS_ONLY or value == "random"
     lever = Lever(
@@ -51,7 +67,25 @@ def _augment(key: str, course: Course) -> Lever | None:
         idle,
         rare=rare,
     )
-    return replace(lever, hint="grey images have no colour to vary") if key in _COLOUR else lever
+    return replace(lever, hint=_HINTS.get(key, lever.hint))
+
+
+def _bordered(course: Course) -> tuple[Window, str | None]:
+    """Views in which a border shows, and why it may not show all the same.
+
+    A mosaic that is open covers nearly every view, so an epoch without it is taken where there is one.
+    """
+    train, late = course.settings.train, course.settings.techniques.late
+    window = course.views()
+    if course.settings.augment.mosaic == 0:
+        return window, None
+    if course.close_from < train.epochs:
+        return course.views(course.close_from), None
+    if late is not None and late.begins().get("mosaic", 1) > 1:
+        return course.views(0), None
+    count = min(MOST_VIEWS, course.images_of(train.epochs - window.epoch))
+    rare = f"few views show a border while mosaic is open, and none of the {count} that were looked at"
+    return replace(window, views=count, epochs=train.epochs - window.epoch), rare
 
 
 def _late(name: str, course: Course) -> Lever | None:

@@ -52,11 +52,13 @@ class Course:
     Args:
         batches: of an epoch.
         class_boxes: training boxes of each class.
+        images: of an epoch; as many as fill its batches where nothing is said.
     """
 
     settings: Settings
     batches: int
     class_boxes: tuple[int, ...] = ()
+    images: int | None = None
 
     @property
     def warm_epochs(self) -> float:
@@ -92,14 +94,26 @@ class Course:
     def accumulate(self) -> int:
         return accumulated_batches(self.settings.train.batch, self.settings.train.nbs)
 
-    def steps(self, epoch: int | None = None) -> Window:
-        """Two optimizer steps."""
-        return Window(self.settled if epoch is None else epoch, batches=2 * self.accumulate)
+    def batches_of(self, epoch: int) -> Window:
+        """As many batches from this epoch on as make two optimizer steps, where the run has them."""
+        return Window(epoch, batches=2 * self.accumulate)
+
+    def steps(self, epoch: int | None = None, *, before: int | None = None) -> Window:
+        """Two optimizer steps from an epoch on, or from an earlier one, where too few batches follow it for them.
+
+        Args:
+            epoch: `settled`, where nothing is said.
+            before: the epoch that ends the part of the run that is looked at; the run's end, where nothing is said.
+        """
+        ends = self.settings.train.epochs if before is None else before
+        latest = (ends * self.batches - 2 * self.accumulate) // self.batches
+        window = self.batches_of(max(min(self.settled if epoch is None else epoch, latest), 0))
+        return replace(window, batches=min(window.batches, self.batches * (ends - window.epoch)))
 
     def views(self, epoch: int | None = None) -> Window:
         """All images of an epoch, at most 256; by default one in which mosaic is not closed, where there is one."""
         open_epoch = max(min(self.settled, self.close_from - 1), 0)
-        count = min(self._images, MOST_VIEWS)
+        count = min(self.images_of(1), MOST_VIEWS)
         return Window(open_epoch if epoch is None else epoch, views=count)
 
     def chance_views(self, epoch: int, until: int, share: float) -> tuple[Window, str | None]:
@@ -112,16 +126,14 @@ class Course:
         needed = math.ceil(math.log(_MISSED) / math.log1p(-share)) if share < 1 else 1
         if needed <= window.views:
             return window, None
-        count = min(needed, MOST_CHANCE_VIEWS, self._images * epochs)
+        count = min(needed, MOST_CHANCE_VIEWS, self.images_of(epochs))
         rare = None
         if count < needed:
             rare = f"it shows in one of {1 / share:.0f} images, and in none of the {count} that were looked at"
         return replace(window, views=count, epochs=epochs), rare
 
-    @property
-    def _images(self) -> int:
-        """Of an epoch; the last batch may be smaller."""
-        return self.batches * self.settings.train.batch
+    def images_of(self, epochs: int) -> int:
+        return epochs * (self.images or self.batches * self.settings.train.batch)
 
     def updates(self, epoch: int) -> int:
         """Optimizer steps made before an epoch."""

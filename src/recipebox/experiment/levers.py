@@ -29,14 +29,17 @@ NOT_LEVERS = {
 """Settings of the walked sections that are no levers, with the reason."""
 
 
-def levers(settings: Settings, batches: int, class_boxes: tuple[int, ...] = ()) -> list[Lever]:
+def levers(
+    settings: Settings, batches: int, class_boxes: tuple[int, ...] = (), images: int | None = None
+) -> list[Lever]:
     """The levers that these settings pull, in the order of the recipe's sections.
 
     Args:
         batches: of an epoch.
         class_boxes: training boxes of each class, from which class weights are made.
+        images: of an epoch; as many as fill its batches where nothing is said.
     """
-    course = Course(settings, batches, class_boxes)
+    course = Course(settings, batches, class_boxes, images)
     return [lever for entry in LEVERS.values() if (lever := entry(course)) is not None]
 
 

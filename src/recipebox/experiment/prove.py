@@ -32,7 +32,7 @@ class Effect:
         difference: of the run with it from the run without; None where it was not tried.
         noise: of a second run with it from the first; None where there was nothing to tell it from.
         why: in words, why it has no effect; None where it acts.
-        met: whether what it acts on is in the images that were looked at; if not, nobody knows.
+        met: whether what it acts on is in the images and steps that were looked at; if not, nobody knows.
     """
 
     lever: Lever
@@ -94,7 +94,8 @@ def prove(plan: Plan, supplies: Supplies, *, only: Sequence[str] = ()) -> Proof:
     began = time.monotonic()
     detection_set = supplies.detection_set(plan.settings)
     boxes = tuple(int(count) for count in class_counts(detection_set.train, len(detection_set.names)))
-    pulled = _chosen(levers(plan.settings, _batches(plan.settings, detection_set), boxes), only)
+    batches, images = _batches(plan.settings, detection_set), len(detection_set.train)
+    pulled = _chosen(levers(plan.settings, batches, boxes, images), only)
     with tempfile.TemporaryDirectory(prefix="recipebox-prove-") as folder:
         taught = teaching(plan, supplies, Path(folder))
         tracer = Tracer(plan, detection_set, supplies.weights(plan.settings), taught)
@@ -124,16 +125,27 @@ class Tracer:
                 return Effect(lever, None, None, unmet, met=False)
         on, off = self._with(lever.window), self._trace(settings, lever.window)
         difference = compare(on, off)
+        unmet = self._no_step(lever, on, off)
         if not any(difference.quantities().values()):
-            if lever.rare is not None:
-                return Effect(lever, difference, None, lever.rare, met=False)
-            return Effect(lever, difference, None, f"nothing changes at all: {lever.hint}")
+            unmet = unmet or lever.rare
+            return Effect(lever, difference, None, unmet or f"nothing changes at all: {lever.hint}", met=not unmet)
         noise = self._noise(lever.window)
         if not difference.above(noise):
             why: str | None = "what changes is no more than between two runs of the same setting"
         else:
             why = lever.sign(on, off, noise)
+        if why is not None and unmet is not None:
+            return Effect(lever, difference, noise, unmet, met=False)
         return Effect(lever, difference, noise, why)
+
+    def _no_step(self, lever: Lever, on: Trace, off: Trace) -> str | None:
+        """That the window trains and no optimizer step falls into it, with the lever or without."""
+        if not on.losses or on.step_norms or off.step_norms:
+            return None
+        batches, epoch, nbs = len(on.losses), lever.window.epoch + 1, self._plan.settings.train.nbs
+        return (
+            f"no optimizer step is made in the {batches} batches from epoch {epoch} on (`nbs: {nbs}`)"
+        )
 
     def _until_met(self, lever: Lever) -> tuple[Lever, str | None]:
         """The lever with a window that reaches the first object of its classes, or why there is none."""

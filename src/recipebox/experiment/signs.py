@@ -15,12 +15,16 @@ CLOSE = 1e-3
 """Numbers that differ by no more than this share are the same to a sign."""
 
 
-def term_is_added(term: str) -> Sign:
-    """The training loss has one term more, and it is positive."""
+def term_is_added(term: str, weightless: int = 0) -> Sign:
+    """The training loss has one term more, and it is positive.
+
+    Args:
+        weightless: batches in which its weight is 0.
+    """
 
     def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         values = [losses.get(term, 0.0) for losses in on.losses]
-        if not all(value > 0 for value in values):
+        if sum(value > 0 for value in values) < max(len(values) - weightless, 1):
             return (
                 f"there is no positive `{term}` in the training loss: its criterion does not act, or the teacher sees "
                 "nothing in these images"

@@ -19,8 +19,7 @@ from recipebox.recipe.technique_sections import STOCK_MAX_NORM, DistillationTerm
 def _ema(course: Course) -> Lever | None:
     ema, swa = course.settings.techniques.ema, course.settings.techniques.swa
     before_swa = course.settings.train.epochs - (swa.last if swa is not None else 0)
-    window = course.steps(max(min(course.settled, before_swa - 1), 0))
-    window = replace(window, batches=min(window.batches, course.batches * max(before_swa - window.epoch, 1)))
+    window = course.steps(max(min(course.settled, before_swa - 1), 0), before=max(before_swa, 1))
     done = course.updates(window.epoch)
     ours, stock = ([ema_decay(each, done + n) for n in (1, 2)] for each in (ema, None))
     if ema is None or (ours == stock and ema and ema.evaluate_both):
@@ -59,13 +58,13 @@ def _distillation(part: str, course: Course) -> Lever | None:
         return None
     others = [name for name in DISTILLATION_TERMS if name != part and getattr(distillation, name) is not None]
     # A teacher without any term is refused: the last one takes the teacher with it.
-    zero = f"techniques.distillation.{part}" if others else "techniques.distillation"
+    zero, window = f"techniques.distillation.{part}" if others else "techniques.distillation", _taught_by(term, course)
     return Lever(
         f"techniques.distillation.{part}",
         {zero: None},
-        _taught_by(term, course),
+        window,
         f"adds a positive kd_{part}_loss that the gradient feels",
-        signs.term_is_added(f"kd_{part}_loss"),
+        signs.term_is_added(f"kd_{part}_loss", _weightless_batches(term, window, course)),
         _weightless(term),
     )
 
@@ -75,6 +74,13 @@ def _taught_by(term: DistillationTerm, course: Course) -> Window:
     return course.steps(
         course.settled if term.weight_end != 0 else min(course.settled, course.settings.train.epochs // 2)
     )
+
+
+def _weightless_batches(term: DistillationTerm, window: Window, course: Course) -> int:
+    """Batches of a window in which a term that begins or ends with a weight of 0 stands there."""
+    first, run = window.epoch * course.batches, course.batches * course.settings.train.epochs
+    begins = term.weight == 0 and first == 0
+    return begins + (term.weight_end == 0 and first + window.batches >= run)
 
 
 def _weightless(term: DistillationTerm) -> str | None:
@@ -170,8 +176,20 @@ def _smoothing_off(course: Course) -> Lever | None:
     idle = _unsmoothed(smoothing)
     if idle is None and smoothing.schedule == "linear" and course.batches * smoothing.off_last == 1:
         idle = "epsilon has come down to 0 at the last batch anyway"
-    window = course.steps(max(epochs - smoothing.off_last, 0))
+    window = course.batches_of(max(epochs - smoothing.off_last, 0))
     return _smoothing_lever(".off_last", 0, window, "it is not switched off", idle, smoothing)
+
+
+def _smoothing_per_class(course: Course) -> Lever | None:
+    smoothing = course.settings.techniques.label_smoothing
+    # Beside an epsilon of 0 it is all there is to smoothing.
+    if smoothing is None or not smoothing.epsilon or not smoothing.per_class:
+        return None
+    others = tuple(name for name, epsilon in smoothing.per_class.items() if epsilon != smoothing.epsilon)
+    idle = None if others else "every class has the recipe's epsilon"
+    dead, window = "all classes have one epsilon", _smoothed(smoothing, course)
+    lever = _smoothing_lever(".per_class", {}, window, dead, idle, smoothing)
+    return replace(lever, classes=others)
 
 
 def _smoothing_lever(
@@ -225,7 +243,7 @@ def _class_weights(part: str, course: Course) -> Lever | None:
     if isinstance(weights.pos_weight, dict) and part == "pos_weight":
         acting = tuple(name for name, factor in weights.pos_weight.items() if factor != 1)
         return replace(lever, classes=acting, idle=None if acting else "every factor is 1")
-    return lever
+    return replace(lever, idle="its factor is 1") if part == "pos_weight" and weights.pos_weight == 1 else lever
 
 
 def _sampling(course: Course) -> Lever | None:
