@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,25 @@ def _shown(path: Path) -> str:
 
 def _number(value: Any, digits: int) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
+
+
+def fitted_table(rows: Sequence[Sequence[str]]) -> str:
+    """`plain_table` where the terminal is as wide, and in a pipe or file. In a narrower one each row's first cell, with
+    what stands under an empty head, is a line of its own, and the others follow below it with their heads.
+
+    Args:
+        rows: the heads, then the cells; `-` says nothing.
+    """
+    table, width = plain_table(rows), shutil.get_terminal_size((0, 0)).columns
+    if not width or max(map(len, table.split("\n"))) <= width:
+        return table
+    head, lines = rows[0], []
+    for row in rows[1:]:
+        lines.append("  ".join([row[0], *(cell for name, cell in zip(head, row, strict=True) if not name)]))
+        named = zip(head[1:], row[1:], strict=True)
+        below = ", ".join(f"{name} {cell}" for name, cell in named if name and cell != "-")
+        lines += textwrap.wrap(below, max(width, 40), initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
 
 
 def plain_table(rows: Sequence[Sequence[str]]) -> str:

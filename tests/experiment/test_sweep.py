@@ -6,8 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from recipebox.experiment.trace import Window, trace
 from recipebox.making import new_run
 from recipebox.recipe.load import load_recipe
 from recipebox.recipe.plan import Plan
+from recipebox.recipe.plan_record import plan_from_yaml, plan_to_yaml
 from recipebox.run_dir import RunDir, write_json
 from recipebox.supplies import Supplies, probe
 
@@ -105,11 +108,56 @@ def test_differences_are_paired_with_the_first_arm(recipes: Path, supplies: Supp
     assert done.exit_code == 0
 
 
+def test_scores_of_0_are_no_proof_that_arms_are_alike(recipes: Path, supplies: Supplies) -> None:
+    def score(found: float) -> str:
+        def of(plan: Plan) -> float:
+            return found
+
+        made = invented(of)
+        return sweep_text(sweep(recipes, supplies, made, "train.lr0=0.002,0.001"))
+
+    assert "No run finds anything" not in score(0.1)
+    assert "No run finds anything" in score(-0.2), "mAP50 is 0.2 above it"
+
+
+def test_a_table_is_as_wide_as_the_terminal(recipes: Path, supplies: Supplies, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = sweep(recipes, supplies, invented(lambda plan: 0.5), "train.lr0=0.002,0.001", "techniques.ema=off,{tau: 5}")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = sweep_text(done).splitlines()
+    assert max(map(len, lines[:-1])) <= 80, "all but the path of the record"
+    arm = lines.index('lr0=0.001, ema={"tau": 5}')
+    assert lines[arm + 1].startswith("    seeds 3, mAP50-95 0.500, difference +0.00, 95% interval ")
+
+
 def test_one_seed_prints_no_interval(recipes: Path, supplies: Supplies) -> None:
     done = sweep(recipes, supplies, invented(lambda plan: 0.5), "train.lr0=0.002,0.001", seeds=None)
     assert done.seeds == (0,), "the recipe's own"
     assert "One seed says nothing of chance" in sweep_text(done)
     assert "interval" not in sweep_document(done)["arms"][1]["mAP50"]["difference"]
+
+
+def test_an_engine_may_make_its_runs_in_any_order_and_at_once(recipes: Path, supplies: Supplies) -> None:
+    """What a distributed engine does: all plans at once, each on its own, and the runs in the order of the plans."""
+
+    def score(plan: Plan) -> float:
+        return 0.01 * plan.settings.train.seed + 0.1 * (plan.settings.train.lr0 == 0.001)
+
+    def scattered(plans: list[Plan]) -> list[RunDir]:
+        everybody = threading.Barrier(len(plans), timeout=60)
+
+        def remote(text: str) -> RunDir:
+            everybody.wait()
+            (run,) = invented(score)([plan_from_yaml(text)])
+            return run
+
+        with ThreadPoolExecutor(len(plans)) as pool:
+            return list(pool.map(remote, map(plan_to_yaml, plans)))
+
+    done = sweep(recipes, supplies, scattered, "train.lr0=0.002,0.001")
+    first, second = (row.scores["mAP50-95"] for row in done.rows)
+    assert (first, second) == (pytest.approx((0.01, 0.02, 0.03)), pytest.approx((0.11, 0.12, 0.13)))
+    with pytest.raises(RunError, match="6 plans gave 5 runs"):
+        sweep(recipes, supplies, lambda plans: scattered(plans)[1:], "train.lr0=0.002,0.001")
 
 
 def test_a_run_that_failed_is_told_and_the_rest_compared(recipes: Path, supplies: Supplies) -> None:
@@ -147,6 +195,16 @@ def test_everything_wrong_is_said_at_once_and_nothing_runs(recipes: Path, suppli
     assert "--over train.epochs: `train.epochs` must be at least 1" in said
     assert "--over techniques.ema.tau" in said
     assert "a seed is there twice" in said
+    with pytest.raises(BadInput) as refused:
+        sweep(recipes, supplies, nothing, "train.lr=1,2", "train.batch=0,4", "train.epochs=1,1", "data.images=0")
+    said = str(refused.value)
+    for words in ("did you mean `train.lrf`", "--over train.batch: ", "a value twice", "--over data.images: "):
+        assert said.count(words) == 1, "a key that is wrong does not hide the values of others"
+    with pytest.raises(BadInput) as refused:
+        sweep_job("none", supplies, over=["train.lr=1"], seeds="x", profile=None, changes=["train.a=1"], device="cpu")
+    said = str(refused.value)
+    for words in ("none: no such recipe", "--over train.lr", "--seeds x", "--set train.a"):
+        assert words in said
     with pytest.raises(BadInput, match="are the same run"):
         sweep(recipes, supplies, nothing, "techniques.ema={tau: 10},{tau: 10.0}")
     assert not (tmp_path / "runs").exists()

@@ -52,7 +52,8 @@ class Arm:
 def parse_over(items: Sequence[str], changes: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
     """`["train.lr0=0.01,0.02"]` as `{"train.lr0": [0.01, 0.02]}`, and what is wrong, in words.
 
-    Values are YAML, as with `--set`: `off`, `null`, `[a, b]`.
+    Values are YAML, as with `--set`: `off`, `null`, `[a, b]`. A key that is wrong is left out, for every arm would tell
+    it again; the values of the others can be checked all the same.
 
     Args:
         changes: what `--set` says; a key cannot be in both.
@@ -68,16 +69,13 @@ def parse_over(items: Sequence[str], changes: Sequence[str]) -> tuple[dict[str, 
                 raise ValueError(f"{item!r} is not KEY=V1,V2, such as train.lr0=0.005,0.01")
             values = yaml_scalar_or_tree(f"[{text}]")
             _refuse(key, values, [*over, *fixed])
+            parse_set([assignment(key, values[0])])
         except ValueError as error:
             problems.append(f"--over {key}: {error}")
-            continue
-        over[key] = values
-        for value in values:
-            try:
-                parse_set([assignment(key, value)])
-            except RecipeError as error:
-                problems += [f"--over {key}: {problem.message}" for problem in error.problems]
-                break
+        except RecipeError as error:
+            problems += [f"--over {key}: {problem.message}" for problem in error.problems]
+        else:
+            over[key] = values
     return over, list(dict.fromkeys(problems))
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from recipebox.experiment.prove import Effect, Proof
-from recipebox.listing import plain_table
+from recipebox.listing import fitted_table
 from recipebox.progress import duration
 
 SCHEMA = 1
@@ -36,7 +36,7 @@ def proof_text(proof: Proof) -> str:
     if not proof.effects:
         return "\n".join([*lines, f"{plan.name} pulls no lever: it trains as Ultralytics does."])
     head = ("lever", "is", "without", "epoch", "images", "loss", "gradient", "cosine", "weights", "average", "")
-    lines.append(plain_table([head, *(_row(proof, effect) for effect in proof.effects)]))
+    lines.append(fitted_table([head, *(_row(proof, effect) for effect in proof.effects)]))
     for effect in proof.dead:
         verdict = "no effect" if effect.met else "not met"
         lines.append(f"{verdict}: {effect.lever.key}: {effect.why}. Expected: {effect.lever.expects}.")

@@ -143,9 +143,7 @@ class Tracer:
         if not on.losses or on.step_norms or off.step_norms:
             return None
         batches, epoch, nbs = len(on.losses), lever.window.epoch + 1, self._plan.settings.train.nbs
-        return (
-            f"no optimizer step is made in the {batches} batches from epoch {epoch} on (`nbs: {nbs}`)"
-        )
+        return f"no optimizer step is made in the {batches} batches from epoch {epoch} on (`nbs: {nbs}`)"
 
     def _until_met(self, lever: Lever) -> tuple[Lever, str | None]:
         """The lever with a window that reaches the first object of its classes, or why there is none."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from recipebox.endings import Interrupted, signals_interrupt
-from recipebox.errors import RunError, storage_errors
+from recipebox.errors import BadInput, RecipeError, RunError, storage_errors
 from recipebox.experiment.engine import Engine, sequential
 from recipebox.experiment.grid import Arm, parse_over, parse_seeds, plan_arms
 from recipebox.experiment.paired import Paired, deviation, paired
 from recipebox.progress import duration, say
-from recipebox.recipe.load import load_recipe
+from recipebox.recipe.changes import load_changed
+from recipebox.recipe.load import LoadedRecipe
 from recipebox.recipe.plan import Plan
 from recipebox.run_dir import RunDir, runs_root, write_json
 from recipebox.supplies import Supplies, probe
@@ -94,11 +95,10 @@ def sweep_job(
     keys, problems = parse_over(over, changes)
     numbers, more = parse_seeds(seeds)
     with signals_interrupt():
-        loaded, machine = load_recipe(recipe), probe(device)
-        # A key that is wrong would be told again by every arm.
-        grid = {} if problems else keys
+        problems += more
+        loaded = _loaded(recipe, changes, problems)
         arms = plan_arms(
-            loaded, machine, supplies, over=grid, profile=profile, changes=changes, problems=[*problems, *more]
+            loaded, probe(device), supplies, over=keys, profile=profile, changes=changes, problems=problems
         )
         chosen = tuple(numbers) or (arms[0].plan.settings.train.seed,)
         named = {
@@ -111,6 +111,16 @@ def sweep_job(
         folder = _folder(loaded.name, named)
         say(_announced(loaded.name, arms, chosen))
         return _carried_out(Sweep(loaded.name, keys, chosen, (), folder), arms, engine or sequential(supplies))
+
+
+def _loaded(recipe: str, changes: Sequence[str], problems: Sequence[str]) -> LoadedRecipe:
+    """The recipe; where it or `changes` is wrong, that is told together with the problems of the grid."""
+    try:
+        return load_changed(recipe, changes)[0]
+    except RecipeError as error:
+        if not problems:
+            raise
+        raise BadInput("\n".join([*problems, str(error)])) from None
 
 
 def _carried_out(sweep: Sweep, arms: list[Arm], engine: Engine) -> Sweep:

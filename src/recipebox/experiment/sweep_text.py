@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipebox.experiment.paired import CONFIDENCE, Paired
 from recipebox.experiment.sweep import METRICS, SCHEMA, Row, Sweep, spread
-from recipebox.listing import plain_table
+from recipebox.listing import fitted_table
 from recipebox.run_dir import atomic_writer
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ def sweep_text(sweep: Sweep) -> str:
     head = ["arm", "seeds"]
     for metric in METRICS:
         head += [metric, "difference", f"{CONFIDENCE:.0%} interval"]
-    table = plain_table([head, *(_line(row) for row in sweep.rows)])
-    lines = [table]
+    lines = [fitted_table([head, *(_line(row) for row in sweep.rows)])]
+    known = [score for row in sweep.rows for score in row.scores[METRICS[1]] if score is not None]
+    if known and not any(known):
+        lines.append("No run finds anything: where every score is 0, no arm can differ. Train longer before comparing.")
     if len(sweep.seeds) == 1:
         lines.append("One seed says nothing of chance: no interval. Give several, such as --seeds 1,2,3.")
     for run in sweep.failed:
