@@ -35,6 +35,7 @@ from recipebox.making import new_run
 from recipebox.recipe.load import load_recipe
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.plan_record import plan_from_yaml, plan_to_yaml
+from recipebox.report import pictures
 from recipebox.run_dir import RunDir, write_json
 from recipebox.supplies import Supplies, probe
 
@@ -127,6 +128,23 @@ def test_a_table_is_as_wide_as_the_terminal(recipes: Path, supplies: Supplies, m
     assert max(map(len, lines[:-1])) <= 80, "all but the path of the record"
     arm = lines.index('lr0=0.001, ema={"tau": 5}')
     assert lines[arm + 1].startswith("    seeds 3, mAP50-95 0.500, difference +0.00, 95% interval ")
+
+
+def test_arms_that_differ_at_the_end_of_a_section_are_told_apart_in_the_picture(
+    recipes: Path, supplies: Supplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    png = pictures.png
+
+    def noted(figure: Any) -> bytes:
+        drawn.extend(label.get_text() for label in figure.axes[0].get_yticklabels())
+        return png(figure)
+
+    monkeypatch.setattr(pictures, "png", noted)
+    smoothing = "techniques.label_smoothing=null,{epsilon: 0.1, form: binary, per_class: {short: 0.2}}"
+    done = sweep(recipes, supplies, invented(lambda plan: 0.5), smoothing, "augment.mosaic=0,1", seeds="1")
+    assert [" ".join(label.split()) for label in drawn] == [row.arm.label for row in done.rows]
+    assert max(len(line) for label in drawn for line in label.split("\n")) <= 44
 
 
 def test_one_seed_prints_no_interval(recipes: Path, supplies: Supplies) -> None:

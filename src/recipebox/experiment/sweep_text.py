@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from recipebox.run_dir import atomic_writer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_LABEL = 44
+"""Letters in a line of an arm's label in the picture."""
 
 
 def sweep_document(sweep: Sweep) -> dict[str, Any]:
@@ -60,6 +64,8 @@ def sweep_text(sweep: Sweep) -> str:
     for metric in METRICS:
         head += [metric, "difference", f"{CONFIDENCE:.0%} interval"]
     lines = [fitted_table([head, *(_line(row) for row in sweep.rows)])]
+    if len(sweep.rows) > 1:
+        lines.append("Differences are from the first arm, seed by seed, in points (0.01 of mAP).")
     known = [score for row in sweep.rows for score in row.scores[METRICS[1]] if score is not None]
     if known and not any(known):
         lines.append("No run finds anything: where every score is 0, no arm can differ. Train longer before comparing.")
@@ -93,7 +99,9 @@ def sweep_plot(sweep: Sweep, path: Path) -> None:
 
     metric, rows = METRICS[0], sweep.rows
     places = range(len(rows))
-    with canvas(1.6 + 0.3 * len(rows)) as figure:
+    # Whole labels: arms that are swept over sections often differ at the end of them only.
+    labels = [textwrap.wrap(one_line(row.arm.label, 4 * _LABEL), _LABEL) for row in rows]
+    with canvas(1.6 + (0.16 + 0.14 * max(map(len, labels))) * len(rows)) as figure:
         scores = figure.add_subplot(1, 2, 1)
         differences = figure.add_subplot(1, 2, 2, sharey=scores)
         for number, seed in enumerate(sweep.seeds):
@@ -109,7 +117,7 @@ def sweep_plot(sweep: Sweep, path: Path) -> None:
         differences.set_title("difference, points")
         if len(sweep.seeds) > 1:
             differences.set_xlabel(f"line: {CONFIDENCE:.0%} interval")
-        scores.set_yticks(list(places), [one_line(row.arm.label, 44) for row in rows])
+        scores.set_yticks(list(places), ["\n".join(lines) for lines in labels])
         scores.set_ylim(len(rows) - 0.5, -0.5)
         differences.tick_params(labelleft=False)
         figure.legend(*scores.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(sweep.seeds), 6))
