@@ -234,11 +234,12 @@ def test_what_few_images_show_is_looked_for_in_many() -> None:
     assert 0.9**found.views <= 1e-3 < 0.9 ** (found.views - 1)
     assert (found.epoch, found.epochs) == (3, 12), "until mosaic is closed"
     assert window(0.02, 40) == (Window(3, views=342, epochs=12), None)
+    assert window(0.02, 3) == (Window(0, views=342, epochs=15), None), "from earlier epochs, where it takes them"
     found, rare = window(0.001, 400)
     assert found.views == 1024
     assert rare == "it shows in one of 1000 images, and in none of the 1024 that were looked at"
-    assert window(0.02, 1)[0].views == 8 * 12, "the run has no more of them"
-    assert "96 that were looked at" in (window(0.02, 1)[1] or "")
+    assert window(0.02, 1)[0].views == 8 * 15, "the run has no more of them"
+    assert "120 that were looked at" in (window(0.02, 1)[1] or "")
 
 
 def test_images_are_counted_and_not_the_places_of_their_batch() -> None:
@@ -248,8 +249,8 @@ def test_images_are_counted_and_not_the_places_of_their_batch() -> None:
     assert lever.window.views == 135, "of the 170 that are left of the run"
     few = pulled.model_copy(update={"train": pulled.train.model_copy(update={"epochs": 5})})
     (lever,) = (each for each in levers(few, 1, (), 10) if each.key == "augment.mixup")
-    assert lever.window.views == 20
-    assert lever.rare == "it shows in one of 20 images, and in none of the 20 that were looked at"
+    assert lever.window.views == 50
+    assert lever.rare == "it shows in one of 20 images, and in none of the 50 that were looked at"
 
 
 def test_a_mosaic_that_few_images_have_is_closed_in_many_views() -> None:
@@ -295,6 +296,26 @@ def test_steps_are_looked_at_where_the_run_has_them() -> None:
     assert {lever.key: lever.window for lever in levers(longer, 4)}["techniques.ema"] == Window(1, batches=16)
 
 
+def test_rates_are_looked_at_no_further_than_the_schedule_goes() -> None:
+    """Twelve batches to two steps: after the fourth SWA's own rate is the same with and without `lr0`."""
+    swa = {"techniques": {"swa": {"last": 4, "lr": 0.01}}}
+    held = settings(plain(epochs=5, warmup_epochs=0, nbs=48, lr0=0.001, lrf=0.5) | swa)
+    found = {lever.key: lever for lever in levers(held, 4)}
+    assert found["train.lr0"].window == Window(0, batches=4)
+    cosine = settings(plain(epochs=8, warmup_epochs=0, nbs=80, cos_lr=True))
+    (lever,) = (each for each in levers(cosine, 4) if each.key == "train.cos_lr")
+    assert lever.window == Window(2, batches=4), "a line and a cosine cross in epoch 5"
+
+
+def test_nothing_is_smoothed_or_weighed_in_a_class_loss_that_counts_nothing() -> None:
+    both = {"label_smoothing": {"epsilon": 0.1}, "class_weights": {"by": "inverse", "pos_weight": {"a": 2.0}}}
+    keys = ["techniques.label_smoothing", "techniques.class_weights.by", "techniques.class_weights.pos_weight"]
+    for off, head in (({"cls": 0.0}, {}), ({}, {"anchor_head": {"cls": 0.0}})):
+        pulled = settings(plain(**off) | {"techniques": both | head})
+        found = {lever.key: lever.idle or "" for lever in levers(pulled, 4, (3, 9))}
+        assert all("cls: 0` leaves no class loss" in found[key] for key in keys)
+
+
 def test_class_weights_and_the_positive_weight_are_taken_away_one_by_one() -> None:
     both = pull("techniques.class_weights", {"by": "effective_number", "beta": 0.99, "pos_weight": {"a": 2.0}})
     found = {lever.key: lever for lever in levers(both, 4, (3, 9)) if "class_weights" in lever.key}
@@ -338,6 +359,7 @@ def test_one_of_several_teachers_is_left() -> None:
         ("techniques.class_weights.pos_weight", {"a": 1.0}, {}, "every factor is 1"),
         ("techniques.class_weights.pos_weight", 1.0, {}, "its factor is 1"),
         ("train.cos_lr", True, {"epochs": 2}, "meet"),
+        ("train.cos_lr", True, {"lrf": 1.0}, "the rate stays"),
         ("train.lrf", 0.1, {"epochs": 1}, "one epoch"),
         ("train.warmup_bias_lr", 0.0, {"warmup_epochs": 0.0}, "no warm-up"),
         ("augment.mixup", 0.5, {"close_mosaic": 20}, "closed with mosaic"),

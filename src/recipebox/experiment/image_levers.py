@@ -28,7 +28,7 @@ def _close_mosaic(course: Course) -> Lever | None:
     if idle is None and not share:
         idle = "what it closes has not begun by then"
     words = "an epoch in which mosaic is " + ("open instead of closed" if ours > theirs else "closed instead of open")
-    window, rare = course.chance_views(epoch, ends, share) if not idle else (course.views(0), None)
+    window, rare = course.chance_views(epoch, ends, share, since=epoch) if not idle else (course.views(0), None)
     zero = {"train.close_mosaic": stock}
     return Lever("train.close_mosaic", zero, window, words, signs.images_change(), idle, rare=rare)
 
@@ -50,7 +50,8 @@ def _augment(key: str, course: Course) -> Lever | None:
     if key in _MIXING:
         late = course.settings.techniques.late
         begins = (late.begins() if late else {}).get(key, 1) - 1
-        window, rare = course.chance_views(max(window.epoch, begins), course.close_from, abs(value - stock))
+        epoch, until = max(window.epoch, begins), course.close_from
+        window, rare = course.chance_views(epoch, until, abs(value - stock), since=begins)
         idle = "it is closed with mosaic, all the time" if window.epoch >= course.close_from else None
     elif key in _FLIPS:
         window, rare = course.chance_views(window.epoch, course.settings.train.epochs, abs(value - stock))

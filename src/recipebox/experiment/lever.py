@@ -98,6 +98,11 @@ class Course:
         """As many batches from this epoch on as make two optimizer steps, where the run has them."""
         return Window(epoch, batches=2 * self.accumulate)
 
+    def rates(self, epoch: int) -> Window:
+        """As many batches, but none beyond those whose rate is the schedule's."""
+        window = self.batches_of(epoch)
+        return replace(window, batches=min(window.batches, self.batches * max(self.scheduled - epoch, 1)))
+
     def steps(self, epoch: int | None = None, *, before: int | None = None) -> Window:
         """Two optimizer steps from an epoch on, or from an earlier one, where too few batches follow it for them.
 
@@ -116,16 +121,17 @@ class Course:
         count = min(self.images_of(1), MOST_VIEWS)
         return Window(open_epoch if epoch is None else epoch, views=count)
 
-    def chance_views(self, epoch: int, until: int, share: float) -> tuple[Window, str | None]:
+    def chance_views(self, epoch: int, until: int, share: float, *, since: int = 0) -> tuple[Window, str | None]:
         """Views for what shows in a `share` of them only, and why it may not show in these all the same.
 
         So many that it is missed once in a thousand times, at most 1024, from `epoch` and the following ones before
-        `until`; `views` where those are enough.
+        `until`, or from as many epochs earlier as it takes, down to `since`; `views` where those are enough.
         """
-        window, epochs = self.views(epoch), max(until - epoch, 1)
         needed = math.ceil(math.log(_MISSED) / math.log1p(-share)) if share < 1 else 1
-        if needed <= window.views:
-            return window, None
+        if needed <= self.views(epoch).views:
+            return self.views(epoch), None
+        epoch = max(min(epoch, until - -(-needed // self.images_of(1))), since)
+        window, epochs = self.views(epoch), max(until - epoch, 1)
         count = min(needed, MOST_CHANCE_VIEWS, self.images_of(epochs))
         rare = None
         if count < needed:

@@ -132,7 +132,7 @@ def _label_smoothing(course: Course) -> Lever | None:
     smoothing = course.settings.techniques.label_smoothing
     if smoothing is None:
         return None
-    idle = _unsmoothed(smoothing)
+    idle = _unsmoothed(smoothing) or _no_class_loss(course)
     if idle is None and smoothing.off_last >= course.settings.train.epochs:
         idle = "it is off in every epoch"
     return _smoothing_lever("", None, _smoothed(smoothing, course), "its targets are not smoothed", idle, smoothing)
@@ -180,18 +180,6 @@ def _smoothing_off(course: Course) -> Lever | None:
     return _smoothing_lever(".off_last", 0, window, "it is not switched off", idle, smoothing)
 
 
-def _smoothing_per_class(course: Course) -> Lever | None:
-    smoothing = course.settings.techniques.label_smoothing
-    # Beside an epsilon of 0 it is all there is to smoothing.
-    if smoothing is None or not smoothing.epsilon or not smoothing.per_class:
-        return None
-    others = tuple(name for name, epsilon in smoothing.per_class.items() if epsilon != smoothing.epsilon)
-    idle = None if others else "every class has the recipe's epsilon"
-    dead, window = "all classes have one epsilon", _smoothed(smoothing, course)
-    lever = _smoothing_lever(".per_class", {}, window, dead, idle, smoothing)
-    return replace(lever, classes=others)
-
-
 def _smoothing_lever(
     part: str,
     zero: str | int | dict[str, float] | None,
@@ -223,6 +211,13 @@ def _unsmoothed(smoothing: LabelSmoothing) -> str | None:
     return None if any((smoothing.epsilon, *smoothing.per_class.values())) else "epsilon is 0"
 
 
+def _no_class_loss(course: Course) -> str | None:
+    """Why smoothing and weights of classes have nothing to act on; None where they have."""
+    head, train = course.settings.techniques.anchor_head, course.settings.train
+    key, gain = ("techniques.anchor_head.cls", head.cls) if head is not None else ("train.cls", train.cls)
+    return None if gain else f"`{key}: 0` leaves no class loss"
+
+
 def _class_weights(part: str, course: Course) -> Lever | None:
     """`by` and `pos_weight` are two levers: one that acts must not cover for one that does not."""
     techniques = course.settings.techniques
@@ -233,16 +228,17 @@ def _class_weights(part: str, course: Course) -> Lever | None:
     if weights.by and weights.pos_weight is not None:
         own = ("by", "beta", "power") if part == "by" else ("pos_weight",)
         zero = {f"techniques.class_weights.{key}": None for key in own}
+    idle = _no_class_loss(course)
     words, sign = "another class loss on the same batch; box and dfl stay", signs.class_loss_changes("no weights")
     taught = techniques.distillation is not None and techniques.distillation.logits is not None
     if part == "by" and weights.by and not taught:  # a teacher of class scores pulls at the class biases, too
         counts = np.array(course.class_boxes, np.int64)
         each = class_weights(counts, weights.by, beta=weights.beta, power=weights.power).tolist()
         words, sign = "the class gradient of each class is multiplied by its weight", signs.classes_weigh(each)
-    lever = Lever(f"techniques.class_weights.{part}", zero, course.steps(), words, sign)
+    lever = Lever(f"techniques.class_weights.{part}", zero, course.steps(), words, sign, idle)
     if isinstance(weights.pos_weight, dict) and part == "pos_weight":
         acting = tuple(name for name, factor in weights.pos_weight.items() if factor != 1)
-        return replace(lever, classes=acting, idle=None if acting else "every factor is 1")
+        return replace(lever, classes=acting, idle=idle if acting else "every factor is 1")
     return replace(lever, idle="its factor is 1") if part == "pos_weight" and weights.pos_weight == 1 else lever
 
 

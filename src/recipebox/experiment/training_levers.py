@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 from recipebox.experiment import signs
@@ -41,7 +42,7 @@ def _lr0(course: Course) -> Lever | None:
     ):  # SWA leaves nothing after the warm-up, where biases begin at a rate of their own
         words = f"{'higher' if factor > 1 else 'lower'} rates than with {STOCK_LR0}"
         sign = signs.rate_moves(factor > 1, min)
-    return Lever("train.lr0", {"train.lr0": STOCK_LR0}, course.batches_of(course.rated), words, sign, idle)
+    return Lever("train.lr0", {"train.lr0": STOCK_LR0}, course.rates(course.rated), words, sign, idle)
 
 
 def _lrf(course: Course) -> Lever | None:
@@ -52,7 +53,7 @@ def _lrf(course: Course) -> Lever | None:
     if idle is None and course.scheduled < 2:
         idle = "swa sets the rate from the second epoch on"
     words, sign = f"{'higher' if lrf > stock else 'lower'} rates after the first epoch", signs.rate_moves(lrf > stock)
-    return Lever("train.lrf", {"train.lrf": stock}, course.batches_of(course.rated), words, sign, idle)
+    return Lever("train.lrf", {"train.lrf": stock}, course.rates(course.rated), words, sign, idle)
 
 
 def _cos_lr(course: Course) -> Lever | None:
@@ -65,11 +66,12 @@ def _cos_lr(course: Course) -> Lever | None:
 
     epoch = max(range(course.rated, max(course.scheduled, 1)), key=apart)
     idle = "line and cosine meet at every epoch that follows the schedule" if apart(epoch) < 1e-9 else None
+    idle = "with `lrf: 1` the rate stays what it is" if course.settings.train.lrf == 1 else idle
     higher = epoch < epochs / 2
     words = f"{'higher' if higher else 'lower'} rates at epoch {epoch + 1} than on a line"
-    return Lever(
-        "train.cos_lr", {"train.cos_lr": False}, course.batches_of(epoch), words, signs.rate_moves(higher), idle
-    )
+    # That epoch alone: line and cosine cross in the middle of the run.
+    window = replace(course.rates(epoch), batches=min(2 * course.accumulate, course.batches))
+    return Lever("train.cos_lr", {"train.cos_lr": False}, window, words, signs.rate_moves(higher), idle)
 
 
 def _step_setting(key: str, course: Course) -> Lever | None:
