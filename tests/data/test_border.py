@@ -126,6 +126,22 @@ def unlabelled(sample: dict[str, Any], white: Any) -> list[int]:
     return [area for x, y, w, h, area in parts[1:].tolist() if x > 0 and y > 0 and x + w < side and y + h < side]
 
 
+def test_every_mirror_image_of_a_long_strip_is_labelled(tmp_path: Path) -> None:
+    """A strip of 12 to 1, zoomed out to a quarter: a view shows some fifty of its mirror images above each other."""
+    image = np.full((16, 192, 3), 40, np.uint8)
+    cv2.rectangle(image, (80, 0), (119, 11), OBJECT, -1)
+    cv2.imwrite(str(tmp_path / "0.png"), image)
+    row = np.array([[0, 100 / 192, 6 / 16, 40 / 192, 12 / 16]], np.float32)
+    strip = Split((tmp_path / "0.png",), (row,))
+    dataset = views(strip, "reflect", imgsz=192, mosaic=0.0, scale=0.75, **STILL)
+    most = 0
+    for view in range(12):
+        sample = dataset[0, view]
+        assert unlabelled(sample, (pixels(sample) > 200).all(-1)) == []
+        most = max(most, len(sample["cls"]))
+    assert most > 17 * 3
+
+
 @pytest.mark.parametrize("changes", [{}, {"degrees": 20.0, "shear": 5.0}, {"perspective": 0.0005}, {"mixup": 0.5}])
 def test_a_random_border_changes_no_label_and_no_pixel_of_the_image(split: Split, changes: dict[str, float]) -> None:
     mosaic = 0.5

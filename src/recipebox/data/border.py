@@ -18,8 +18,9 @@ Boxes = NDArray[np.float32]
 Matrix = NDArray[np.floating]
 Rectangle = tuple[int, int, int, int]
 
-_FARTHEST_TILE = 8
-"""Mirror images are counted so far out; the plan refuses zooms that would show more."""
+_FARTHEST_IN_PERSPECTIVE = 8
+"""Mirror images are counted so far out where the view has a horizon; the plan refuses zooms of square images that would
+show more, and without a horizon all are counted: beside a strip of 10 to 1 there are ten times as many."""
 _CELL = 16
 """Pixels from one random value of noise to the next, linear in between."""
 _STREAM = 114
@@ -37,12 +38,14 @@ def tiles_shown(matrix: Matrix, source: tuple[int, int], shown: tuple[int, int])
     width, height = shown
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], float)
     back = corners @ np.linalg.inv(matrix.astype(float)).T
+    farthest = _FARTHEST_IN_PERSPECTIVE
     if back[:, 2].min() <= 0:  # a perspective so strong that the view reaches behind the camera
-        return range(-_FARTHEST_TILE, _FARTHEST_TILE + 1), range(-_FARTHEST_TILE, _FARTHEST_TILE + 1)
+        return range(-farthest, farthest + 1), range(-farthest, farthest + 1)
     points = back[:, :2] / back[:, 2:]
-    first = np.floor(points.min(0) / source).clip(-_FARTHEST_TILE, _FARTHEST_TILE).astype(int)
-    last = np.ceil(points.max(0) / source).clip(-_FARTHEST_TILE, _FARTHEST_TILE + 1).astype(int)
-    return range(first[0], last[0]), range(first[1], last[1])
+    first, last = np.floor(points.min(0) / source), np.ceil(points.max(0) / source)
+    if matrix[2, :2].any():
+        first, last = first.clip(-farthest, farthest), last.clip(-farthest, farthest + 1)
+    return range(int(first[0]), int(last[0])), range(int(first[1]), int(last[1]))
 
 
 def mirror_images(boxes: Boxes, size: tuple[int, int], columns: range, rows: range) -> tuple[Boxes, NDArray[np.int64]]:
