@@ -68,6 +68,24 @@ def test_without_an_average_both_measure_the_same(short: Any) -> None:
     assert all(line["val"] == line["val_live"] for line in epochs)
 
 
+def test_off_ships_the_live_weights_and_their_statistics(short: Any) -> None:
+    """Four batches make a step and an epoch has six, so two wait at its end: statistics moved on, weights did not."""
+    trainer, _ = short([EmaTechnique(None)], epochs=1, nbs=16)
+    assert trainer.pending == 2
+    live = trainer.network.state_dict()
+    shipped = torch.load(trainer.run_dir.last, weights_only=False)["model"].state_dict()
+    assert differing(live, shipped) == []
+    assert all(value.dtype in (torch.float32, torch.int64) for value in shipped.values())
+
+
+def test_swa_averages_where_the_ema_is_off(short: Any) -> None:
+    watching = Watching()
+    trainer, _ = short([watching, EmaTechnique(None), SwaTechnique(Swa(last=2, bn_images=4), epochs=2, lr0=0.002)])
+    key = "model.0.conv.weight"
+    expected = torch.stack([end[key] for end in watching.ends]).mean(0)
+    assert torch.allclose(trainer.ema.ema.state_dict()[key], expected, rtol=1e-5, atol=1e-7)
+
+
 def test_an_average_every_other_step_differs_and_training_does_not(short: Any) -> None:
     each, _ = short([EmaTechnique(Ema(tau=5))], epochs=1, nbs=4)
     other, epochs = short([EmaTechnique(Ema(tau=5, every=2))], epochs=1, nbs=4)

@@ -40,3 +40,8 @@ class EmaTechnique(Technique):
         every = 1 if self.settings is None else self.settings.every
         steps = context.ema.updates
         context.record("ema/decay", ema_decay_reached(self.settings or False, steps) if steps >= every else HELD)
+
+    def on_epoch_end(self, context: TrainingContext) -> None:
+        """Off is off with batches that wait for their step, too: batch norm's statistics have moved on with them."""
+        if self.settings is None and not context.ema.decay(context.ema.updates):  # SWA holds its mean with a 1
+            context.ema.ema.load_state_dict(context.model.state_dict())
