@@ -54,6 +54,12 @@ def test_swa_ends_the_ema_and_holds_the_rate(plan):
 
 
 REFUSED = [
+    (
+        "ema: {tau: 5, every: 529}",
+        "nbs: 16",
+        r"one\.yaml:12: `ema\.every: 529`, and there are 528 optimizer steps: .*initial weights",
+    ),
+    ("ema: {tau: 5, every: 400}\n  swa: {last: 4}", "nbs: 16", "there are 352 optimizer steps before SWA begins"),
     ("swa: {last: 13}", "nbs: 16", r"one\.yaml:12: `swa\.last: 13`, and the run has 12 epochs"),
     ("swa: {last: 10}", "nbs: 16", "begins within the warm-up of 3"),
     ("swa: {last: 4, lr: 0.001}", "nbs: 16\n  optimizer: auto", "`swa.lr` with `optimizer: auto`"),
@@ -61,7 +67,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("techniques", "train", "says"), REFUSED, ids=[case[2][-20:] for case in REFUSED])
-def test_swa_that_cannot_be_made_is_refused(write, machine, good, techniques, train, says):
+def test_an_average_that_cannot_be_made_is_refused(write, machine, good, techniques, train, says):
     text = good.replace("ema: {tau: 100}", techniques).replace("nbs: 16", train)
     if "auto" in train:
         text = text.replace("  optimizer: AdamW\n  lr0: 1e-3\n", "")
@@ -70,6 +76,7 @@ def test_swa_that_cannot_be_made_is_refused(write, machine, good, techniques, tr
 
 
 IDLE = [
+    ("ema: {decay: 0}", "nbs: 16", "`ema.decay: 0` keeps no average"),
     ("ema: {tau: 100}\n  swa: {last: 1}", "nbs: 16", "the last epoch's weights alone"),
     ("ema: {tau: 100}\n  swa: {last: 4}", "nbs: 16\n  patience: 5", "may end the run before"),
     ("ema: {tau: 400}\n  swa: {last: 4}", "nbs: 16", "longer than the epochs before SWA: tau 400, 352 optimizer steps"),

@@ -24,6 +24,7 @@ IDLE = [
     ("nbs: 40", "", "2 batches make a step, of 32 images, and weight decay is multiplied by 0.8"),
     ("nbs: 8", "", "each batch makes a step, of 16 images, and weight decay is multiplied by 2"),
     ("nbs: 1600\n  warmup_epochs: 0", "", "there are epochs without any step"),
+    ("nbs: 16000\n  warmup_epochs: 0", "", "a step would take 1000 batches (`nbs: 16000`) and the run has 528"),
     ("", "clipping: {max_norm: 10}", "changes nothing"),
 ]
 
@@ -33,6 +34,12 @@ def test_idle(plan, train, techniques, says):
     warnings = [words for words in plan(train, techniques).warnings if "EMA's ramp" not in words]
     assert len(warnings) == 1, warnings
     assert says in warnings[0]
+
+
+def test_a_batch_larger_than_the_set(write, machine, good):
+    text = good.replace("batch: 16", "batch: 1000").replace("nbs: 16", "nbs: 1000\n  warmup_epochs: 0")
+    warnings = make_plan(load_recipe(write("one", text)), machine()).warnings
+    assert any("`batch: 1000`, and there are 700 training images: a batch is all of them" in each for each in warnings)
 
 
 def test_no_gain_at_all_is_refused(plan):

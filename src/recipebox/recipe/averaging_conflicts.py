@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recipebox.recipe.estimate import Estimate, steps_averaged
+from recipebox.recipe.estimate import Estimate, optimizer_steps, steps_averaged, steps_per_epoch
 from recipebox.recipe.schema import Settings
 from recipebox.recipe.technique_sections import Ema
 from recipebox.recipe.yaml_nodes import Document
 
 
-def average_conflicts(settings: Settings, document: Document) -> Iterator[str]:
+def average_conflicts(settings: Settings, document: Document, train_images: int | None) -> Iterator[str]:
     """Why the weights cannot be averaged as asked."""
     train, swa = settings.train, settings.techniques.swa
+    if train_images is not None and (swa is None or swa.last <= train.epochs):
+        yield from _never_averaged(settings, document, steps_per_epoch(train_images, train.batch))
     if swa is None:
         return
     where = document.origin(("techniques", "swa", "last"))
@@ -28,6 +30,21 @@ def average_conflicts(settings: Settings, document: Document) -> Iterator[str]:
         yield (
             f"{document.origin(('techniques', 'swa', 'lr'))}: `swa.lr` with `optimizer: auto`: Ultralytics chooses the "
             "rates itself. Name an optimizer (SGD, AdamW), or take `swa.lr` out: the rate is then held where it stands."
+        )
+
+
+def _never_averaged(settings: Settings, document: Document, batches: int) -> Iterator[str]:
+    """An average that is not updated once is the initial weights, and those would be validated and shipped."""
+    train, ema, swa = settings.train, settings.techniques.ema, settings.techniques.swa
+    if not isinstance(ema, Ema):
+        return
+    steps = optimizer_steps(batches, train.epochs, train.batch, train.nbs, train.warmup_epochs)
+    followed = steps_averaged(settings, batches, steps)
+    if 0 < followed < ema.every:
+        yield (
+            f"{document.origin(('techniques', 'ema', 'every'))}: `ema.every: {ema.every}`, and there are {followed} "
+            f"optimizer steps{' before SWA begins' if swa is not None else ''}: the average would never be updated, "
+            "and best.pt would hold the initial weights. Take less."
         )
 
 
@@ -61,6 +78,9 @@ def _idle_ema(settings: Settings, estimate: Estimate) -> Iterator[str]:
         return
     stock = "" if isinstance(ema, Ema) else " (Ultralytics' own, since the recipe says nothing)"
     ema = ema if isinstance(ema, Ema) else Ema()
+    if ema.decay == 0:
+        yield "`ema.decay: 0` keeps no average: `ema: off` says so."
+        return
     followed = steps_averaged(settings, batches, steps)
     if not followed:
         if ema != Ema(evaluate_both=ema.evaluate_both):

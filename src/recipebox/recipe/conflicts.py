@@ -36,7 +36,7 @@ def conflicts(settings: Settings, document: Document, train_images: int | None) 
             f"{at('train', 'optimizer')}`optimizer: {train.optimizer}` needs `train.lr0`: about 0.01 for SGD, 0.001 "
             "for AdamW; or `optimizer: auto`."
         )
-    yield from technique_conflicts(settings, document)
+    yield from technique_conflicts(settings, document, train_images)
     last = train_images % train.batch or train.batch if train_images else 0
     smallest = min(sizes(settings))
     if last == 1 and smallest < 64:

@@ -37,18 +37,28 @@ def idle_stability(settings: Settings, estimate: Estimate) -> Iterator[str]:
 
 
 def _accumulation(settings: Settings, estimate: Estimate) -> Iterator[str]:
-    train = settings.train
+    train, batches = settings.train, estimate.steps_per_epoch
+    if estimate.train_images is not None and estimate.train_images < train.batch:
+        yield (
+            f"`batch: {train.batch}`, and there are {estimate.train_images} training images: a batch is all of them, "
+            "and everything counted in batches is of so many images."
+        )
     count = accumulated_batches(train.batch, train.nbs)
     images = count * train.batch
     if images != train.nbs:
-        batches = "each batch makes a step" if count == 1 else f"{count} batches make a step"
+        made = "each batch makes a step" if count == 1 else f"{count} batches make a step"
         yield (
-            f"`nbs: {train.nbs}` is no multiple of `batch: {train.batch}`: {batches}, of {images} images, and weight "
+            f"`nbs: {train.nbs}` is no multiple of `batch: {train.batch}`: {made}, of {images} images, and weight "
             f"decay is multiplied by {images / train.nbs:.2g} (Ultralytics scales it by images over nbs). "
             f"`nbs: {images}` says the same without that."
         )
-    if estimate.steps_per_epoch is not None and count > estimate.steps_per_epoch:
+    if batches is not None and count > batches * train.epochs:
         yield (
-            f"a step takes {count} batches (`nbs: {train.nbs}`) and an epoch has {estimate.steps_per_epoch}: "
-            "there are epochs without any step. Take a smaller `train.nbs`."
+            f"a step would take {count} batches (`nbs: {train.nbs}`) and the run has {batches * train.epochs}: "
+            "once warmed up, Ultralytics waits for all of them. Take a smaller `train.nbs`."
+        )
+    elif batches is not None and count > batches:
+        yield (
+            f"a step takes {count} batches (`nbs: {train.nbs}`) and an epoch has {batches}: there are epochs without "
+            "any step. Take a smaller `train.nbs`."
         )

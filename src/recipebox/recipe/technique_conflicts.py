@@ -15,11 +15,11 @@ from recipebox.recipe.stability_conflicts import idle_stability, stability_confl
 from recipebox.recipe.yaml_nodes import Document
 
 
-def technique_conflicts(settings: Settings, document: Document) -> Iterator[str]:
-    """Why these levers cannot act together, or not on this network; one sentence each."""
+def technique_conflicts(settings: Settings, document: Document, train_images: int | None) -> Iterator[str]:
+    """Why these levers cannot act together, not on this network or not in this run; one sentence each."""
     yield from distillation_conflicts(settings, document)
     yield from pixel_conflicts(settings, document)
-    yield from average_conflicts(settings, document)
+    yield from average_conflicts(settings, document, train_images)
     yield from stability_conflicts(settings, document)
     yield from head_conflicts(settings, document)
 
