@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from recipebox.errors import PlanConflict
+from recipebox.errors import PlanConflict, RecipeError
 from recipebox.recipe.describe import describe_plan
 from recipebox.recipe.load import load_recipe
 from recipebox.recipe.plan import make_plan, technique_order
@@ -73,6 +73,12 @@ def test_an_average_that_cannot_be_made_is_refused(write, machine, good, techniq
         text = text.replace("  optimizer: AdamW\n  lr0: 1e-3\n", "")
     with pytest.raises(PlanConflict, match=says):
         make_plan(load_recipe(write("one", text)), machine())
+
+
+def test_a_lever_is_taken_away_by_null_and_off_says_so(plan):
+    assert plan("swa: null").settings.techniques.swa is None
+    with pytest.raises(RecipeError, match="`techniques.swa`: to take it away, give `null`"):
+        plan("swa: off")
 
 
 IDLE = [

@@ -177,6 +177,8 @@ def _message(model: type[BaseModel], value: Any, path: KeyPath, rest: KeyPath, d
         return f"`{name}`: {context.get('error', detail['msg'])}"
     if "[key]" in detail["loc"]:
         return f"`{name}`: a name here starts with a letter or digit and goes on with letters, digits, . _ -"
+    if kind == "model_type" and given is False and path[:1] == ("techniques",):
+        return f"`{name}`: to take it away, give `null` (or leave it out), not off"
     right = _right(kind, context, given)
     if right is None:
         return f"`{name}`: {detail['msg']}, not {_shown(given)}"
