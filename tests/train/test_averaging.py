@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def test_validating_the_live_weights_changes_nothing_else(short: Any, model: str
 def test_without_an_average_both_measure_the_same(short: Any) -> None:
     _, epochs = short([EmaTechnique(Ema(decay=0.0, evaluate_both=True))], epochs=1)
     assert all(line["val"] == line["val_live"] for line in epochs)
+
+
+def test_the_decay_in_force_is_told_without_any_lever(short: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    trainer, _ = short([], epochs=1)
+    steps = [json.loads(line)["techniques"]["ema/decay"] for line in trainer.run_dir.steps.read_text().splitlines()]
+    stock = [0.9999 * (1 - math.exp(-n / 2000)) for n in (1, 2, 3)]
+    assert steps == pytest.approx([1.0, stock[0], stock[0], stock[1], stock[1], stock[2]])
+    assert "ema 0.0015" in capfd.readouterr().err
 
 
 def test_off_ships_the_live_weights_and_their_statistics(short: Any) -> None:

@@ -262,6 +262,8 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"the loss is no longer finite at step {self.step} (epoch {epoch}): {bad}. "
                 "Lower train.lr0, lengthen train.warmup_epochs, or switch train.amp off."
             )
+        # Stock's average is there without any lever, and on a short run its decay is the first thing to look at.
+        self.record("ema/decay", float(self.ema.decay(self.ema.updates)) if self.ema.updates else 1.0)
         for technique in self.techniques:
             technique.on_step(self)
         self.telemetry.step(step_record(self, losses, self._numbers))
