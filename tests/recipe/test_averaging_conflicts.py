@@ -77,7 +77,7 @@ def test_an_average_that_cannot_be_made_is_refused(write, machine, good, techniq
 
 def test_a_lever_is_taken_away_by_null_and_off_says_so(plan):
     assert plan("swa: null").settings.techniques.swa is None
-    with pytest.raises(RecipeError, match="`techniques.swa`: to take it away, give `null`"):
+    with pytest.raises(RecipeError, match=r"`techniques\.swa`: to take it away, give `null`"):
         plan("swa: off")
 
 
