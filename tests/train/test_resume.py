@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from recipebox.techniques.ema import EmaTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 from recipebox.techniques.sampling import SamplingTechnique
 from recipebox.techniques.swa import SwaTechnique
-from recipebox.train.checkpoint import load_checkpoint
+from recipebox.train.checkpoint import load_checkpoint, save_checkpoint
 from recipebox.train.trainer import RecipeTrainer
 
 
@@ -153,6 +155,32 @@ def test_resume_before_the_first_checkpoint_starts_over(
     train(run, toy_set, arguments, no_technique, resume=True)
     assert run.best.read_bytes() == whole.best.read_bytes()
     assert records(run) == records(whole)
+
+
+def test_an_interrupt_within_a_save_is_not_lost_and_spoils_nothing(tmp_path: Path) -> None:
+    """Ultralytics' torch.save tries again at a RuntimeError, which is what an interrupt within a write becomes."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stop
+
+    path, state = tmp_path / "state.pt", {key: torch.zeros(2**20) for key in "abcdefghij"}
+    began = time.monotonic()
+    save_checkpoint(path, state)
+    seconds = time.monotonic() - began
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for part in range(1, 13):
+            with pytest.raises(Stop):
+                signal.setitimer(signal.ITIMER_REAL, seconds * part / 12)
+                save_checkpoint(path, state)
+                time.sleep(5)  # where the save was faster this time
+            assert torch.load(path, weights_only=True).keys() > state.keys()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "garbage", "other"])

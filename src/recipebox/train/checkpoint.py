@@ -7,6 +7,7 @@ counters. Views need no random state: they are a function of seed, image and epo
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,26 @@ _KEYS = {"format", "epoch", "step", "optimizer_steps", "pending", "model", "ema"
 _KEYS |= {"gradients", "best_fitness", "best_epoch", "stop", "stopper", "criterion_updates"}
 
 
+def write_torch_file(path: Path, *others: Path, document: dict[str, Any]) -> None:
+    """Write what `torch.save` makes of `document`, each file whole or not at all.
+
+    It is made in memory first. Within a write to a file an interrupt reaches torch as a RuntimeError, at which
+    Ultralytics' `torch.save` begins once more, behind the half that is written: interrupt and file would be lost.
+    """
+    made = BytesIO()
+    torch.save(document, made)
+    for each in (path, *others):
+        with atomic_writer(each) as file:
+            file.write(made.getbuffer())
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` whole or not at all.
 
     Raises:
         StorageError: the disk is full or not writable; an earlier checkpoint then still stands.
     """
-    with atomic_writer(path) as file:
-        torch.save({"format": FORMAT, **state}, file)
+    write_torch_file(path, document={"format": FORMAT, **state})
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

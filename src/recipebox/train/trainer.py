@@ -17,9 +17,9 @@ from recipebox.data.views import DeployedViews, TrainingViews, ViewLoader, seed_
 from recipebox.errors import RecipeboxError, TrainingFailed, WeightsError
 from recipebox.progress import Progress
 from recipebox.recipe.technique_sections import STOCK_MAX_NORM
-from recipebox.run_dir import RunDir, atomic_writer
+from recipebox.run_dir import RunDir
 from recipebox.techniques.base import Technique
-from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state
+from recipebox.train.checkpoint import load_checkpoint, restore, save_checkpoint, training_state, write_torch_file
 from recipebox.train.live_weights import LiveWeights
 from recipebox.train.network import network_description
 from recipebox.train.records import epoch_record, progress_info, step_record
@@ -311,9 +311,7 @@ class RecipeTrainer(DetectionTrainer):  # type: ignore[misc]
         """weights/last.pt, and weights/best.pt where this epoch is the best so far."""
         document = shippable(self.ema.ema, self.args)
         best = [self.run_dir.best] if self.best_epoch == int(self.epoch) + 1 else []
-        for path in (self.run_dir.last, *best):
-            with atomic_writer(path) as file:
-                torch.save(document, file)
+        write_torch_file(self.run_dir.last, *best, document=document)
         return True
 
     def final_eval(self) -> None:
