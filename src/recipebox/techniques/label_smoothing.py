@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
 
 from recipebox.data.balance import class_counts
 from recipebox.errors import PlanConflict
@@ -30,6 +31,26 @@ def smooth_targets(targets: torch.Tensor, epsilon: torch.Tensor | float, share: 
     """
     taken = targets * epsilon
     return targets - taken + share * taken.sum(-1, keepdim=True)
+
+
+class SmoothedCrossEntropy:
+    """The softmax form: the criterion of a classifier, in place of Ultralytics' `v8ClassificationLoss`.
+
+    Args:
+        epsilon: what is taken from a label of each class, (nc,) or one for all; it goes to all classes alike.
+    """
+
+    def __init__(self, epsilon: torch.Tensor | float) -> None:
+        self.epsilon = epsilon
+
+    def __call__(self, preds: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Logits (B, nc), in evaluation the second of a pair, and labels `cls` (B,) -> mean loss, and its items."""
+        logits = preds[1] if isinstance(preds, (list, tuple)) else preds
+        classes = logits.shape[1]
+        one_hot = functional.one_hot(batch["cls"], classes).to(logits.dtype)
+        epsilon = self.epsilon.to(one_hot) if isinstance(self.epsilon, torch.Tensor) else self.epsilon
+        loss = functional.cross_entropy(logits, smooth_targets(one_hot, epsilon, 1 / classes))
+        return loss, {"loss": loss.detach()}
 
 
 class LabelSmoothingTechnique(Technique):
