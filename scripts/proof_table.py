@@ -31,6 +31,7 @@ OTHER_SETTINGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("pcb-smoothing", "techniques.label_smoothing.form", ("techniques.label_smoothing.form=binary",)),
     ("pcb-smoothing", "techniques.label_smoothing.schedule", ("techniques.label_smoothing.schedule=linear",)),
     ("pcb-smoothing", "techniques.label_smoothing.off_last", ("techniques.label_smoothing.off_last=1",)),
+    ("pcb-smoothing", "techniques.label_smoothing.per_class", ("techniques.label_smoothing.per_class={open: 0.2}",)),
     (
         "pcb-smoothing",
         "techniques.label_smoothing",
