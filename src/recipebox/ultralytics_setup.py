@@ -1,8 +1,8 @@
 """The one place that turns off what Ultralytics does by itself.
 
 Left alone it installs missing packages, downloads weights and a font, writes a settings file into the home folder, adds
-experiment trackers that happen to be installed and sends usage events. Here its configuration lives in a private
-folder that goes away with the process, and it is told that it is offline.
+experiment trackers that happen to be installed, sends usage events and asks for a single thread. Here its configuration
+lives in a private folder that goes away with the process, and it is told that it is offline.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ def import_ultralytics() -> None:
     if _done:
         return
     os.environ.update(_ENVIRONMENT)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    import torch  # noqa: F401 - before Ultralytics asks for one thread, which OpenMP would read here
+
     if "ultralytics" not in sys.modules:
         private = tempfile.mkdtemp(prefix="recipebox-ultralytics-")
         atexit.register(_remove, private, os.getpid())
@@ -37,6 +40,8 @@ def import_ultralytics() -> None:
     from ultralytics.utils import SETTINGS
     from ultralytics.utils.callbacks import base
 
+    if not threads:  # set to 1 by Ultralytics: every lock and process made after that would be of one thread
+        os.environ.pop("OMP_NUM_THREADS", None)
     trackers = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
     SETTINGS.update({"sync": False, **dict.fromkeys(trackers, False)})
     base.add_integration_callbacks = _no_integrations
