@@ -151,7 +151,7 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         (
             DistillationTechnique,
             "student",
-            ("_scheduled", lambda self, key: {name: getattr(each, key) for name, each in self.settings.terms.items()}),
+            ("scheduled", lambda self, key: {name: getattr(each, key) for name, each in self.settings.terms.items()}),
             ("techniques.distillation.box.weight_end=0.1",),
             "techniques.distillation.box.weight_end",
             "nothing changes",
@@ -159,7 +159,7 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         (
             DistillationTechnique,
             "student",
-            ("_scheduled", lambda self, key: {name: getattr(each, key) for name, each in self.settings.terms.items()}),
+            ("scheduled", lambda self, key: {name: getattr(each, key) for name, each in self.settings.terms.items()}),
             ("techniques.distillation.logits.temperature_end=4",),
             "techniques.distillation.logits.temperature_end",
             "nothing changes",
@@ -295,7 +295,6 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
         "targets smoothed in the other form",
         "a weight that stays",
         "a temperature that stays",
-        "one epsilon for classes that have their own",
         "a border nobody draws",
         "cells chosen as ever",
         "a level that learns nothing",

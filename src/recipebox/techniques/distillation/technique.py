@@ -79,7 +79,7 @@ class DistillationTechnique(Technique):
     def wrap_criterion(self, criterion: Criterion) -> Criterion:
         return DistillationCriterion(criterion, self)
 
-    def _scheduled(self, key: str) -> dict[str, float]:
+    def scheduled(self, key: str) -> dict[str, float]:
         """`weight` or `temperature` of each term at this step, on a line to its `_end`."""
         assert self._context is not None
         step, total = self._context.step, self._context.total_steps
@@ -112,7 +112,7 @@ class DistillationTechnique(Technique):
 
     def on_step(self, context: TrainingContext) -> None:
         for key in ("weight", "temperature"):
-            for name, value in self._scheduled(key).items():
+            for name, value in self.scheduled(key).items():
                 context.record(f"distillation/{name}_{key}", value)
 
     def head_losses(
@@ -124,7 +124,7 @@ class DistillationTechnique(Technique):
         """
         heard = [(lesson, answer) for lesson, answer in zip(self.lessons, answers, strict=True) if answer is not None]
         whole = sum(lesson.share for lesson, _ in heard)
-        weights, temperatures = self._scheduled("weight"), self._scheduled("temperature")
+        weights, temperatures = self.scheduled("weight"), self.scheduled("temperature")
         out: dict[str, torch.Tensor] = {}
         for lesson, answer in heard:
             logits, part = lesson.of_teacher(answer["scores"]), lesson.share / whole
@@ -145,7 +145,7 @@ class DistillationTechnique(Technique):
             answers: the teachers'.
         """
         assert self.settings.features is not None and self._context is not None
-        temperature = self._scheduled("temperature").get("features", 1.0)
+        temperature = self.scheduled("temperature").get("features", 1.0)
         values = []
         for lesson, projector, answer in zip(
             self.lessons, self._context.model.recipebox_projector, answers, strict=True
@@ -156,7 +156,7 @@ class DistillationTechnique(Technique):
             logits = lesson.neck_logits(answer)
             loss = feature_loss(self.settings.features.loss, projected, dense["feats"], logits, temperature)
             values.append(lesson.share * loss)
-        return self._scheduled("weight")["features"] * torch.stack(values).sum()
+        return self.scheduled("weight")["features"] * torch.stack(values).sum()
 
 
 class DistillationCriterion(CriterionWrapper):
@@ -177,7 +177,10 @@ class DistillationCriterion(CriterionWrapper):
             assert dense is not None
             # Once, whatever the branches: they share the neck, and the one-to-one branch sees it detached.
             added["features"] = self._technique.neck_loss(dense["feats"], answers)
-        total = torch.stack(list(added.values())).sum()
+        # At a weight of 0 no gradient at all: one of zeros would still be counted when the norm is summed for clipping,
+        # in another order, and would no longer be stock to the last bit.
+        weights = self._technique.scheduled("weight")
+        total = torch.stack([value if weights[name] else value.detach() for name, value in added.items()]).sum()
         extra = {f"kd_{name}_loss": value.detach() for name, value in added.items()}
         loss = torch.cat([loss, total[None] * batch["img"].shape[0]])
         return loss, {**items, **extra, "kd_loss": total.detach()}
