@@ -97,6 +97,10 @@ def test_a_term_may_be_absent_where_its_weight_is_0() -> None:
     plain = made(losses=[{}, {}])
     assert signs.term_is_added("kd_loss", weightless=1)(on, plain, EQUAL) is None
     assert "no positive" in (signs.term_is_added("kd_loss")(on, plain, EQUAL) or "")
+    later = {"losses": [{"kd_loss": 0.0}, {"kd_loss": 0.3}]}
+    assert "does not feel" in (signs.term_is_added("kd_loss", weightless=1)(made(**later), plain, EQUAL) or "")
+    moved = made(**later, weights=torch.tensor([0.0, 3.0]))
+    assert signs.term_is_added("kd_loss", weightless=1)(moved, plain, EQUAL) is None
     nothing = made(losses=[{"kd_loss": 0.0}], gradient=torch.tensor([3.0, 5.0]))
     assert "no positive" in (signs.term_is_added("kd_loss", weightless=1)(nothing, made(), EQUAL) or "")
 

@@ -338,11 +338,12 @@ def test_what_runs_from_one_value_to_another_acts(planned: Planned, supplies: Su
         "techniques.distillation.logits={temperature: 1, temperature_end: 4}",
         "techniques.distillation.box={weight: 0.5, weight_end: 0.1}",
     )
+    rising = planned("student", "techniques.distillation.logits={weight: 0, weight_end: 1}", "train.epochs=2")
     smoothing = "techniques.label_smoothing={epsilon: 0.1, form: binary, schedule: linear, off_last: 1}"
     smoothed = planned("tiny", WHOLE_TARGETS, smoothing)
     ends = ["techniques.distillation.logits.temperature_end", "techniques.distillation.box.weight_end"]
     parts = [f"techniques.label_smoothing.{key}" for key in ("form", "schedule", "off_last")]
-    for plan, only in ((distilled, ends), (smoothed, parts)):
+    for plan, only in ((distilled, ends), (rising, ["techniques.distillation.logits"]), (smoothed, parts)):
         proof = prove(plan, supplies, only=only)
         assert len(proof.effects) == len(only)
         assert proof.exit_code == 0, proof_text(proof)
@@ -466,7 +467,7 @@ def test_levers_on_steps_act_in_a_run_that_hardly_steps(planned: Planned, suppli
         "student",
         "train.nbs=32",
         "techniques.distillation.box={weight: 0.5, weight_end: 0}",
-        "techniques.distillation.logits={weight: 0, weight_end: 1}",
+        "techniques.distillation.logits={weight: 0.1, weight_end: 1}",
     )
     keys = ["techniques.distillation.logits", "techniques.distillation.box", "train.optimizer"]
     proof = prove(student, supplies, only=keys)

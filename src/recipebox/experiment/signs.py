@@ -31,7 +31,10 @@ def term_is_added(term: str, weightless: int = 0) -> Sign:
             )
         if any(losses.get(term) for losses in off.losses):
             return f"`{term}` is there without it, too"
-        felt = compare(on, off).gradient > MARGIN * noise.gradient
+        difference = compare(on, off)
+        felt = difference.gradient > MARGIN * noise.gradient
+        if not values[0]:  # the first gradient is compared, and there its weight is 0: what a later one did must do
+            felt = difference.weights > MARGIN * noise.weights
         return None if felt else f"`{term}` is shown, and the gradient does not feel it"
 
     return sign
