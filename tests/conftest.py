@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import recipebox  # noqa: F401  # before torch: it decides how threads wait
+from recipebox.progress import set_quiet
 
 # Each of several workers, and what it starts, keeps to one core (before torch, which reads it once).
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
@@ -45,6 +46,12 @@ def own_dice() -> None:
     np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_voice() -> None:
+    """Progress speaks, even where a test before this one asked for --json in this process."""
+    set_quiet(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,6 @@ Called = Callable[..., "CompletedProcess[str]"]
 def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Called:
     """`called("init", ...)`: the command line in this process, without its start; a cache of its own."""
     from recipebox.cli import app
-    from recipebox.progress import set_quiet
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("RECIPEBOX_DATA", raising=False)
@@ -28,10 +27,7 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
     def call(*arguments: str) -> CompletedProcess[str]:
         capfd.readouterr()
-        try:
-            code = app(list(arguments), standalone_mode=False) or 0
-        finally:
-            set_quiet(False)
+        code = app(list(arguments), standalone_mode=False) or 0
         out, err = capfd.readouterr()
         return CompletedProcess(list(arguments), code, out, err)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from recipebox import progress
 from recipebox.data.detection_set import DetectionSet
 from recipebox.recipe.technique_sections import Ema, Swa
 from recipebox.run_dir import RunDir
@@ -69,7 +70,10 @@ def test_without_an_average_both_measure_the_same(short: Any) -> None:
     assert all(line["val"] == line["val_live"] for line in epochs)
 
 
-def test_the_decay_in_force_is_told_without_any_lever(short: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_decay_in_force_is_told_without_any_lever(
+    short: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SHOW_AFTER_S", 0.0)  # the line is wanted however quick this machine is
     trainer, _ = short([], epochs=1)
     steps = [json.loads(line)["techniques"]["ema/decay"] for line in trainer.run_dir.steps.read_text().splitlines()]
     stock = [0.9999 * (1 - math.exp(-n / 2000)) for n in (1, 2, 3)]
