@@ -98,6 +98,19 @@ def test_a_perfect_detector(tmp_path: Path) -> None:
     assert len(result["pr_curves"]["recall"]) == len(result["pr_curves"]["precision"]["a"]) == 101
 
 
+def test_a_detector_of_which_nothing_is_right(tmp_path: Path) -> None:
+    """One class is found, where nothing is; the curves of the two that are not found say that they are all right."""
+    faint = [([8, 8, 16, 16], label, 0.1) for label in (1, 2)]
+    raw = [raw_output([([8, 8, 16, 16], 0, 0.9), *faint]) for _ in TRUTH]
+    measured = measure(Scripted(raw), make_split(tmp_path, TRUTH), names=NAMES)
+    assert measured.curves is not None
+    assert measured.curves.precision[1:, 250:].min() == 1.0
+    summary = measured.summary(0.25)
+    assert (summary["precision"], summary["recall"]) == (0.0, 0.0)
+    assert measured.inspection(threshold=0.25, iou=0.5).overkill.tolist() == [4, 0, 0]
+    assert "precision" not in measured.summary(0.95), "nothing is found"
+
+
 def test_a_blind_detector(tmp_path: Path) -> None:
     result = document(tmp_path, [raw_output([]) for _ in TRUTH])
     assert result["test"]["mAP50"] == result["test"]["mAP50-95"] == 0.0

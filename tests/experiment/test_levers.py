@@ -23,34 +23,19 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
     return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
-MADE_OF = {
-    "techniques.class_weights": ["techniques.class_weights.by", "techniques.class_weights.pos_weight"],
-    "techniques.label_smoothing": [
-        "techniques.label_smoothing",
-        *(f"techniques.label_smoothing.{key}" for key in ("per_class", "form", "schedule", "off_last")),
-    ],
-}
-"""Sections whose settings are levers by themselves; `beta` and `power` belong to `by`."""
-
-
-def techniques() -> Iterator[str]:
-    """Every section of `techniques`; of a section that is made of sections, those, and what runs from one value to
-    another in them."""
-    for name, field in Techniques.model_fields.items():
-        key = f"techniques.{name}"
-        below = [
-            ".".join([key, part, *last])
-            for section in sections_of(field.annotation)
-            for part, inner in section.model_fields.items()
-            for each in sections_of(inner.annotation)
-            for last in ([], *([end] for end in each.model_fields if end.endswith("_end")))
-        ]
-        yield from MADE_OF.get(key) or ([key] if key in LEVERS or not below else below)
+def below(key: str, section: type[BaseModel]) -> Iterator[str]:
+    """A section's values, and those of the sections in it."""
+    for name, field in section.model_fields.items():
+        path = f"{key}.{name}"
+        yield path
+        if path != "techniques.progressive.stages":
+            for inner in sections_of(field.annotation):
+                yield from below(path, inner)
 
 
 def settings_keys() -> list[str]:
     plain = [f"train.{key}" for key in Train.model_fields] + [f"augment.{key}" for key in Augment.model_fields]
-    return [*techniques(), *plain]
+    return [*below("techniques", Techniques), *plain]
 
 
 @pytest.mark.parametrize("key", settings_keys())
@@ -62,7 +47,7 @@ def test_every_lever_of_the_schema_can_be_proven(key: str) -> None:
 
 
 def test_no_entry_is_left_of_a_lever_that_is_gone() -> None:
-    assert {*LEVERS, *NOT_LEVERS} <= {*settings_keys(), "train.close_mosaic"}
+    assert {*LEVERS, *NOT_LEVERS} <= {*settings_keys()}
 
 
 def plain(**train: Any) -> dict[str, Any]:
@@ -80,7 +65,7 @@ def settings(document: dict[str, Any]) -> Settings:
 
 PULLED = {
     "techniques.p2": True,
-    "techniques.anchor_head": {"count": 2},
+    "techniques.anchor_head": {},
     "techniques.assigner": {"topk": 5},
     "techniques.label_smoothing": {"epsilon": 0.1},
     "techniques.ema": {"decay": 0.999, "tau": 10.0},
@@ -134,12 +119,13 @@ def pull(key: str, value: Any) -> Settings:
 
 
 @pytest.mark.parametrize("key", PULLED)
-def test_a_pulled_lever_is_listed_alone_and_can_be_taken_away(key: str) -> None:
+def test_a_pulled_lever_is_listed_with_its_values_alone_and_can_be_taken_away(key: str) -> None:
     pulled = pull(key, PULLED[key])
     # SGD, its rate and a batch that steps by itself are no departure, save for the nominal batch.
     usual = {"train.nbs", "train.optimizer"}
     found = {lever.key: lever for lever in levers(pulled, 400)}
-    assert found.keys() - usual == {key} - usual
+    values = {one for one in found if one.startswith(f"{key}.")}
+    assert found.keys() - usual - values == {key} - usual
     lever = found[key]
     assert lever.idle is None
     assert without(pulled, lever) != pulled
@@ -170,7 +156,7 @@ def test_how_targets_are_smoothed_is_a_lever_beside_that_they_are(key: str, zero
     pulled = pull("techniques.label_smoothing", {"epsilon": 0.1, key: SMOOTHING[key]})
     found = {lever.key: lever for lever in levers(pulled, 4, (3, 9)) if "smoothing" in lever.key}
     path = f"techniques.label_smoothing.{key}"
-    assert found.keys() == {"techniques.label_smoothing", path}
+    assert found.keys() == {"techniques.label_smoothing", "techniques.label_smoothing.epsilon", path}
     left = without(pulled, found[path]).techniques.label_smoothing
     assert left is not None
     assert (left.epsilon, getattr(left, key)) == (0.1, zero)
@@ -218,6 +204,79 @@ def test_a_schedule_that_goes_nowhere_is_idle(term: dict[str, Any], says: str) -
     pulled = pull("techniques.distillation", {**TEACHERS, "logits": term})
     (lever,) = (each for each in levers(pulled, 4) if each.key.endswith("_end"))
     assert says in (lever.idle or "")
+
+
+def values(pulled: Settings, key: str) -> dict[str, Any]:
+    """The values of a technique that are levers by themselves: key -> zero."""
+    return {lever.key: dict(lever.zero) for lever in levers(pulled, 4, (3, 9)) if lever.key.startswith(f"{key}.")}
+
+
+@pytest.mark.parametrize(
+    ("key", "section", "zeros"),
+    [
+        ("techniques.assigner", {"topk": 5}, {}),
+        ("techniques.assigner", {"topk": 5, "beta": 4.0}, {"topk": 10, "beta": 6.0}),
+        ("techniques.swa", {"last": 2, "bn_images": 16}, {"bn_images": 256}),
+        ("techniques.anchor_head", {"count": 2, "obj": 2.0}, {"count": 3, "obj": 1.0}),
+        ("techniques.anchor_head", {"anchors": [[9.0, 9.0]] * 3, "count": 2}, {"anchors": "auto"}),
+        ("techniques.anchor_head", {"pos_weight": {"cls": 2.0}}, {"pos_weight.cls": 1.0}),
+        ("techniques.anchor_head", {"balance": [4.0, 1.0, 1.0], "threshold": 3.0}, {"balance": None, "threshold": 4.0}),
+        ("techniques.label_smoothing", {"epsilon": 0.0, "form": "binary", "per_class": {"a": 0.1}}, {"form": "spread"}),
+    ],
+)
+def test_a_value_that_is_set_to_something_is_a_lever(key: str, section: Any, zeros: dict[str, Any]) -> None:
+    pulled = pull(key, section)
+    assert values(pulled, key) == {f"{key}.{name}": {f"{key}.{name}": zero} for name, zero in zeros.items()}
+
+
+def test_the_values_of_a_distillation_term_are_levers() -> None:
+    key = "techniques.distillation"
+    section = {"logits": {"weight": 2.0}, "box": {}, "features": {"weight": 0.0, "weight_end": 1.0}}
+    pulled = pull(key, {**TEACHERS, **section})
+    assert values(pulled, key).keys() - {f"{key}.{part}" for part in section} == {
+        f"{key}.logits.weight",
+        f"{key}.box.weight",
+        f"{key}.box.temperature",
+        f"{key}.features.weight",
+        f"{key}.features.weight_end",
+        f"{key}.features.loss",
+    }
+    for lever in levers(pulled, 4):
+        assert without(pulled, lever) != pulled
+    (swapped,) = (lever for lever in levers(pulled, 4) if lever.key.endswith("features.loss"))
+    left = without(pulled, swapped).techniques.distillation
+    assert left is not None
+    assert left.features is not None
+    assert (left.features.loss, left.features.temperature) == ("mse", None)
+
+
+def test_shares_of_teachers_are_a_lever_where_they_differ() -> None:
+    key = "techniques.distillation.teachers"
+    two = [{"recipe": "x", "weight": 2.0}, {"recipe": "y", "weight": 1.0}]
+    pulled = pull("techniques.distillation", {"teachers": two, "logits": {}})
+    assert values(pulled, key)[f"{key}.weight"] == {key: [{"recipe": n, "run": None, "weight": 1.0} for n in "xy"]}
+    alike = pull("techniques.distillation", {"teachers": [{**one, "weight": 2.0} for one in two], "logits": {}})
+    assert values(alike, key) == {}
+
+
+def test_a_value_that_cannot_matter_is_idle() -> None:
+    def idle(pulled: Settings, key: str, batches: int = 4) -> str:
+        return next(lever.idle or "" for lever in levers(pulled, batches) if lever.key == key)
+
+    all_images = pull("techniques.swa", {"last": 2, "bn_images": 64})
+    assert "an epoch has 32 images" in idle(all_images, "techniques.swa.bn_images")
+    assert idle(all_images, "techniques.swa.bn_images", 9) == ""
+    yolov5 = pull("techniques.anchor_head", {"balance": [4.0, 1.0, 0.4]})
+    assert "YOLOv5's own" in idle(yolov5, "techniques.anchor_head.balance")
+    closed = settings(plain(close_mosaic=15) | {"techniques": {"late": {"mosaic": {"from_epoch": 6}}}})
+    assert "closed before it begins" in idle(closed, "techniques.late.mosaic.from_epoch")
+
+
+def test_every_size_of_a_progressive_run_is_looked_at() -> None:
+    stages = [{"imgsz": 32, "until_epoch": 4}, {"imgsz": 64, "until_epoch": 5}, {"imgsz": 96, "until_epoch": 12}]
+    (lever,) = (each for each in levers(pull("techniques.progressive", {"stages": stages}), 4) if "prog" in each.key)
+    assert lever.window.first_of == (0, 3, 4, 5, 11, 12, 19), "the first and the last epoch of each"
+    assert lever.idle is None
 
 
 def test_what_few_images_show_is_looked_for_in_many() -> None:
@@ -331,7 +390,10 @@ def test_each_late_augmentation_is_a_lever_of_its_own() -> None:
     late = {"mosaic": {"from_epoch": 3}, "cutmix": {"from_epoch": 2}}
     pulled = settings(plain() | {"augment": {"cutmix": 0.5}, "techniques": {"late": late}})
     found = {lever.key: lever for lever in levers(pulled, 4) if "late" in lever.key}
-    assert found.keys() == {"techniques.late.mosaic", "techniques.late.cutmix"}
+    names = ("techniques.late.mosaic", "techniques.late.cutmix")
+    assert found.keys() == {*names, *(f"{name}.from_epoch" for name in names)}, "that it waits, and that it comes"
+    comes = found["techniques.late.cutmix.from_epoch"]
+    assert (comes.window.epoch, dict(comes.zero)) == (1, {"techniques.late.cutmix": None, "augment.cutmix": 0.0})
     left = without(pulled, found["techniques.late.mosaic"]).techniques.late
     assert left is not None
     assert left.begins() == {"cutmix": 2}

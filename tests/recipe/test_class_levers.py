@@ -187,3 +187,14 @@ def test_mistakes_are_said_with_their_line(planned, section, lever, says):
     assert len(caught.value.problems) == 1, caught.value.problems
     assert says in str(caught.value)
     assert "one.yaml:13" in str(caught.value)
+
+
+@pytest.mark.parametrize(("own", "left"), [("{spur: null}", {"open": 0.1}), ("{spur: 0.3}", None), ("null", {})])
+def test_a_class_of_the_recipe_that_is_extended_is_taken_away(write, machine, good, own, left):
+    write("base", good + "  label_smoothing: {epsilon: 0.1, per_class: {spur: 0.2, open: 0.1}}\n")
+    child = f"extends: base\ntechniques: {{label_smoothing: {{per_class: {own}}}}}\n"
+    smoothing = make_plan(load_recipe(write("one", child)), machine()).settings.techniques.label_smoothing
+    assert smoothing.per_class == (left if left is not None else {"spur": 0.3, "open": 0.1})
+    asked = parse_set(["techniques.class_weights.pos_weight={spur: null, open: 2}"])
+    plan = make_plan(load_recipe(write("two", good)), machine(), overrides=asked)
+    assert plan.settings.techniques.class_weights.pos_weight == {"open": 2.0}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recipebox.errors import DataError, PlanConflict, RecipeError, RunError, WeightsError
-from recipebox.recipe.changes import parse_set
+from recipebox.recipe.changes import load_changed, parse_set
 from recipebox.recipe.describe import describe_plan
 from recipebox.recipe.load import find_recipes, load_recipe
 from recipebox.recipe.plan import make_plan, plan_document, plan_from_yaml, plan_to_yaml, technique_order
@@ -111,6 +111,30 @@ def test_a_wrong_set_is_named_as_such(write, machine, good):
         '--set train.epochs: `train.epochs` must be a whole number, not "many"',
         "--set train.imgsz: `train.imgsz` must be a multiple of 32, not 100; 96 or 128 would do",
     ]
+
+
+def test_every_wrong_set_is_named_at_once(write, good):
+    """A key that is none does not hide a value that is wrong, nor does it invent one."""
+    path = write("one", good)
+    with pytest.raises(RecipeError) as caught:
+        load_changed(path, ["train.epoch=3", "train.imgsz=100", "train.batch=4", "techniques.ema.tau=-1", "nonsense"])
+    told = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in told] == [
+        "--set train.epoch",
+        "--set nonsense",
+        "--set train.imgsz",
+        "--set techniques.ema.tau",
+    ]
+
+
+def test_a_set_that_a_profile_lets_pass_is_not_named(write, good):
+    profiled = good + "profiles: {balanced: {techniques: {class_weights: {by: inverse}}}}\n"
+    asked = ["techniques.class_weights.power=0.5", "train.epoch=3"]
+    with pytest.raises(RecipeError) as caught:
+        load_changed(write("one", profiled), asked)
+    assert "class_weights" not in str(caught.value)
+    with pytest.raises(RecipeError, match="class_weights"):
+        load_changed(write("one", good), asked)
 
 
 STUDENT = """\

@@ -167,7 +167,7 @@ def test_a_fallback_of_a_teachers_teacher_is_said_loudly(make_run: Callable[...,
 
 
 def test_a_detector_that_finds_nothing_has_no_precision(run: RunDir, edit_result: Edit) -> None:
-    edit_result(run, "evaluate", ("test", "precision"), 1.0)
+    edit_result(run, "evaluate", ("test", "precision"), None)
     edit_result(run, "evaluate", ("test", "recall"), 0.0)
     edit_result(run, "evaluate", ("threshold_from",), "default")
     this = read_run(run)

@@ -104,16 +104,17 @@ class Measurement:
     def summary(self, threshold: float) -> dict[str, Any]:
         """Images, instances, mAP50, mAP50-95, and precision and recall (means over classes) at a threshold.
 
-        A detector that finds nothing has no precision: the key is absent.
+        A detector that finds nothing has no precision: the key is absent. Where nothing that it finds is right it is 0;
+        Ultralytics' curves would count classes without a detection as 1.
         """
         document: dict[str, Any] = {"images": self.images, "instances": int(self.instances.sum())}
         if self.curves is not None:
             at = _score_index(self.curves, threshold)
             document["mAP50"] = float(self.curves.ap[:, 0].mean())
             document["mAP50-95"] = float(self.curves.ap.mean())
-            if any((found[:, 4] >= threshold).any() for found in self.line):
-                document["precision"] = float(self.curves.precision[:, at].mean())
-            document["recall"] = float(self.curves.recall[:, at].mean())
+            recall = document["recall"] = float(self.curves.recall[:, at].mean())
+            if any((found[:, 4] > threshold).any() for found in self.line):
+                document["precision"] = float(self.curves.precision[:, at].mean()) if recall else 0.0
         return document
 
     def inspection(self, *, threshold: float, iou: float) -> Inspection:

@@ -64,3 +64,23 @@ def ends_are_averaged(rate: float | None) -> Sign:
         return f"the learning rate should be {rate:g}, and is {max(on.rates[0]):g}"
 
     return sign
+
+
+def statistics_change() -> Sign:
+    """The average has other statistics of batch norm, and the same weights."""
+
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        assert on.averaged is not None and off.averaged is not None, "the window lives through ends of epochs"
+        assert on.averaged_statistics is not None and off.averaged_statistics is not None
+        if _distance(on.averaged, off.averaged) > max(CLOSE, MARGIN * noise.average) * on.moved:
+            return "it should change the batch norm of the average alone, and its weights are others"
+        moved, whole = _distance(on.averaged_statistics, off.averaged_statistics), off.averaged_statistics
+        if moved > _COPIED * float(torch.linalg.vector_norm(whole)):
+            return None
+        return "the batch norm of the average is the same with and without it"
+
+    return sign
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm((a - b).double()))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 from recipebox.experiment import signs
 from recipebox.experiment.lever import Course, Entry, Lever
+from recipebox.experiment.signs import Sign
 from recipebox.recipe.head_sections import Assigner
+from recipebox.techniques.anchor_head.loss import BALANCE
 
 
 def _assigner(course: Course) -> Lever | None:
@@ -19,6 +25,25 @@ def _assigner(course: Course) -> Lever | None:
         signs.assignment_changes(),
         "it is Ultralytics' own" if assigner == Assigner() else None,
         hint="the setting is lost on its way, or the objects hold fewer cells than are chosen either way",
+    )
+
+
+def _assigner_part(key: str, course: Course) -> Lever | None:
+    """One of its values; where the others are stock's, it is what the assigner itself does."""
+    assigner, stock = course.settings.techniques.assigner, Assigner()
+    if assigner is None:
+        return None
+    changed = [name for name in Assigner.model_fields if getattr(assigner, name) != getattr(stock, name)]
+    if key not in changed or len(changed) == 1:
+        return None
+    path = f"techniques.assigner.{key}"
+    return Lever(
+        path,
+        {path: getattr(stock, key)},
+        course.steps(),
+        f"other cells learn the objects of the same batch than with stock's {key}",
+        signs.assignment_changes(),
+        hint="the setting is lost on its way, or the same cells are chosen with stock's",
     )
 
 
@@ -46,8 +71,61 @@ def _anchor_head(course: Course) -> Lever | None:
     )
 
 
+def _anchor_gain(key: str, course: Course) -> Lever | None:
+    gain, usual = _anchor_value(key, course)
+    if gain == usual:
+        return None
+    words = f"{gain / usual:.3g} times the {key}_loss on the same batch"
+    return _anchor_lever(key, usual, course, words, signs.term_scales((f"{key}_loss",), gain / usual))
+
+
+def _anchor_count(course: Course) -> Lever | None:
+    count, usual = _anchor_value("count", course)
+    head = course.settings.techniques.anchor_head
+    if count == usual or head is None or head.anchors != "auto":
+        return None
+    words = f"{count} anchors a level instead of {usual}: as many outputs of objectness"
+    return _anchor_lever("count", usual, course, words, signs.objectness_counts(count, usual))
+
+
+def _anchor_loss(key: str, term: str, alone: bool, course: Course) -> Lever | None:
+    """A value that changes a loss of the same batch; `alone`: and no other one."""
+    value, usual = _anchor_value(key, course)
+    if value == usual:
+        return None
+    words = f"another {term} on the same batch" + ("; the other losses stay" if alone else "")
+    lever = _anchor_lever(key, usual, course, words, signs.term_changes(term, alone))
+    if key == "balance" and tuple(value) == BALANCE.get(len(value)):
+        return replace(lever, idle="these are YOLOv5's own factors")
+    return lever
+
+
+def _anchor_value(key: str, course: Course) -> tuple[Any, Any]:
+    """A value of the head with anchors and the usual one; twice None where there is no such head."""
+    section: Any = course.settings.techniques.anchor_head
+    if section is None:
+        return None, None
+    *above, last = key.split(".")
+    for name in above:
+        section = getattr(section, name)
+    return getattr(section, last), type(section).model_fields[last].default
+
+
+def _anchor_lever(key: str, usual: Any, course: Course, words: str, sign: Sign) -> Lever:
+    path = f"techniques.anchor_head.{key}"
+    return Lever(path, {path: usual}, course.steps(), words, sign)
+
+
 HEAD_LEVERS: dict[str, Entry] = {
     "techniques.p2": _p2,
     "techniques.anchor_head": _anchor_head,
+    **{f"techniques.anchor_head.{key}": partial(_anchor_gain, key) for key in ("box", "obj", "cls")},
+    "techniques.anchor_head.count": _anchor_count,
+    "techniques.anchor_head.anchors": partial(_anchor_loss, "anchors", "obj_loss", False),
+    "techniques.anchor_head.threshold": partial(_anchor_loss, "threshold", "obj_loss", False),
+    "techniques.anchor_head.balance": partial(_anchor_loss, "balance", "obj_loss", True),
+    "techniques.anchor_head.pos_weight.obj": partial(_anchor_loss, "pos_weight.obj", "obj_loss", True),
+    "techniques.anchor_head.pos_weight.cls": partial(_anchor_loss, "pos_weight.cls", "cls_loss", True),
     "techniques.assigner": _assigner,
+    **{f"techniques.assigner.{key}": partial(_assigner_part, key) for key in Assigner.model_fields},
 }

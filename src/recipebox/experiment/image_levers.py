@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from functools import partial
 
-from recipebox.experiment import signs
+from recipebox.experiment import image_signs
 from recipebox.experiment.lever import MOST_VIEWS, Course, Entry, Lever
 from recipebox.experiment.trace import Window
 from recipebox.recipe.schema import Augment, Train
@@ -30,7 +30,7 @@ def _close_mosaic(course: Course) -> Lever | None:
     words = "an epoch in which mosaic is " + ("open instead of closed" if ours > theirs else "closed instead of open")
     window, rare = course.chance_views(epoch, ends, share, since=epoch) if not idle else (course.views(0), None)
     zero = {"train.close_mosaic": stock}
-    return Lever("train.close_mosaic", zero, window, words, signs.images_change(), idle, rare=rare)
+    return Lever("train.close_mosaic", zero, window, words, image_signs.images_change(), idle, rare=rare)
 
 
 _MIXING = ("mosaic", "mixup", "cutmix")
@@ -64,7 +64,7 @@ def _augment(key: str, course: Course) -> Lever | None:
         {f"augment.{key}": stock},
         window,
         "other pixels, the same boxes" if pixels else "other images",
-        signs.pixels_change() if pixels else signs.images_change(),
+        image_signs.pixels_change() if pixels else image_signs.images_change(),
         idle,
         rare=rare,
     )
@@ -102,7 +102,26 @@ def _late(name: str, course: Course) -> Lever | None:
         course.chance_views(0, min(begins - 1, course.close_from), gain) if waits else (course.views(0), None)
     )
     key = f"techniques.late.{name}"
-    return Lever(key, {key: None}, window, f"epoch 1 without {name}", signs.images_change(), idle, rare=rare)
+    return Lever(key, {key: None}, window, f"epoch 1 without {name}", image_signs.images_change(), idle, rare=rare)
+
+
+def _begins(name: str, course: Course) -> Lever | None:
+    """That it comes at all: what never begins is late, too."""
+    late = course.settings.techniques.late
+    begins = None if late is None else late.begins().get(name)
+    gain = getattr(course.settings.augment, name)
+    if begins in (None, 1) or not gain:  # nothing waits
+        return None
+    epoch, window, rare, idle = begins - 1, course.views(0), None, None
+    if epoch < course.close_from:
+        window, rare = course.chance_views(epoch, course.close_from, gain, since=epoch)
+    else:
+        idle = "it is closed before it begins"
+    zero = {f"techniques.late.{name}": None, f"augment.{name}": 0.0}
+    words = f"epoch {begins} with {name}"
+    return Lever(
+        f"techniques.late.{name}.from_epoch", zero, window, words, image_signs.images_change(), idle, rare=rare
+    )
 
 
 def _progressive(course: Course) -> Lever | None:
@@ -110,17 +129,23 @@ def _progressive(course: Course) -> Lever | None:
     if progressive is None:
         return None
     sizes = [progressive.imgsz_of(epoch + 1, train.imgsz) for epoch in range(train.epochs)]
-    epoch = next((epoch for epoch, size in enumerate(sizes) if size != train.imgsz), None)
-    at = epoch or 0
-    idle = "every epoch has the deployed size" if epoch is None else None
-    words = f"images of {sizes[at]} px in epoch {at + 1}, not {train.imgsz}"
-    sign = signs.sides_are(sizes[at], train.imgsz)
-    return Lever("techniques.progressive", {"techniques.progressive": None}, course.views(at), words, sign, idle)
+    # The first and the last epoch of every size.
+    looked = tuple(
+        at
+        for at, side in enumerate(sizes)
+        if at in (0, train.epochs - 1) or (sizes[at - 1], sizes[at + 1]) != (side, side)
+    )
+    idle = "every epoch has the deployed size" if set(sizes) == {train.imgsz} else None
+    words = f"images of {', '.join(map(str, dict.fromkeys(sizes)))} px, not {train.imgsz} in every epoch"
+    sign = image_signs.sides_are(looked, [sizes[at] for at in looked], train.imgsz)
+    window = replace(course.views(looked[0]), first_of=looked)
+    return Lever("techniques.progressive", {"techniques.progressive": None}, window, words, sign, idle)
 
 
 IMAGE_LEVERS: dict[str, Entry] = {
     "techniques.progressive": _progressive,
     **{f"techniques.late.{name}": partial(_late, name) for name in _MIXING},
+    **{f"techniques.late.{name}.from_epoch": partial(_begins, name) for name in _MIXING},
     "train.close_mosaic": _close_mosaic,
     **{f"augment.{key}": partial(_augment, key) for key in Augment.model_fields},
 }

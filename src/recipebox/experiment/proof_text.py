@@ -73,7 +73,7 @@ def setting(proof: Proof, key: str) -> Any:
     """What the plan says at a dotted key."""
     value: Any = proof.plan.settings.model_dump(mode="json")
     for part in key.split("."):
-        value = value[part]
+        value = [one[part] for one in value] if isinstance(value, list) else value[part]
     return value
 
 

@@ -55,6 +55,35 @@ def objectness_is_learned() -> Sign:
     return sign
 
 
+def objectness_counts(ours: int, theirs: int) -> Sign:
+    """The head has `ours` outputs of objectness where it has `theirs` without the lever."""
+
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        if on.objectness_gradient is None or off.objectness_gradient is None:
+            return "the head's objectness has no gradient"
+        found, without = on.objectness_gradient.numel(), off.objectness_gradient.numel()
+        if found * theirs == without * ours:
+            return None
+        return f"the head has {found} outputs of objectness, and {without} without it"
+
+    return sign
+
+
+def term_changes(term: str, alone: bool) -> Sign:
+    """On the first batch that differs, and so is met by the same weights, a loss term is another; `alone`: no other one
+    is."""
+
+    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
+        changes = [_terms_changed(*pair, noise) for pair in zip(on.losses, off.losses, strict=False)]
+        changed = next(filter(None, changes), [])
+        if term not in changed:
+            return f"`{term}` of the first batch that differs is the same with and without it"
+        others = [name for name in changed if name != term]
+        return f"it should change `{term}` alone, and changes {', '.join(others)} too" if others and alone else None
+
+    return sign
+
+
 def class_loss_changes(words: str) -> Sign:
     """On the first batch that differs at all, and so is met by the same weights, the class loss is another and the rest
     is not. A batch without an object of the class that is asked for does not differ.
@@ -250,50 +279,5 @@ def classes_weigh(weights: Sequence[float]) -> Sign:
             return None
         shown, wanted = (", ".join(f"{x:.3g}" for x in each) for each in (found, weights))
         return f"the gradient of the classes is {shown} times that without it, and their weights are {wanted}"
-
-    return sign
-
-
-def draws_otherwise() -> Sign:
-    """Some images are drawn more often than others, which another order alone does not make."""
-
-    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        ours, theirs = ([view.file for view in trace.views] for trace in (on, off))
-        if ours == theirs:
-            return "the same images come in the same order with and without it"
-        if on.draws == off.draws:
-            return "each image is drawn as often as without it, only in another order: its weights are all alike"
-        return None
-
-    return sign
-
-
-def images_change() -> Sign:
-    """The batches are others."""
-    return lambda on, off, noise: None if on.views != off.views else "every image is the same with and without it"
-
-
-def pixels_change() -> Sign:
-    """The same images with the same boxes look otherwise."""
-
-    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        pairs = list(zip(on.views, off.views, strict=True))
-        if all(a.pixels == b.pixels for a, b in pairs):
-            return "every pixel is the same with and without it"
-        if any((a.file, a.labels) != (b.file, b.labels) for a, b in pairs):
-            return "it should change pixels only, and changes boxes or the order too"
-        return None
-
-    return sign
-
-
-def sides_are(ours: int, theirs: int) -> Sign:
-    """Every image is `ours` pixels wide with the lever and `theirs` without."""
-
-    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        found = [sorted({view.side for view in trace.views}) for trace in (on, off)]
-        if found == [[ours], [theirs]]:
-            return None
-        return f"images should be {ours} px wide, {theirs} without it, and are {found[0]} and {found[1]}"
 
     return sign

@@ -1,4 +1,4 @@
-"""The levers of a recipe's `techniques`."""
+"""The levers on targets, classes, averages and steps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 
 from recipebox.data.balance import class_weights
-from recipebox.experiment import average_signs, signs
+from recipebox.experiment import average_signs, image_signs, signs
 from recipebox.experiment.lever import Course, Entry, Lever
 from recipebox.experiment.trace import Window
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.estimate import ema_decay
-from recipebox.recipe.technique_sections import STOCK_MAX_NORM, DistillationTerm
+from recipebox.recipe.technique_sections import STOCK_MAX_NORM, Swa
 
 
 def _ema(course: Course) -> Lever | None:
@@ -40,92 +40,36 @@ def _swa(course: Course) -> Lever | None:
     swa = course.settings.techniques.swa
     if swa is None:
         return None
-    first, batches = course.settings.train.epochs - swa.last, 2 * course.accumulate
     rate = "stays" if swa.lr is None else f"is {swa.lr:g}"
     return Lever(
         "techniques.swa",
         {"techniques.swa": None},
-        Window(first, epoch_batches=batches, batches=batches, epoch_ends=min(swa.last, 2)),
+        _averaged(swa, course),
         f"the average is the mean of the epochs' ends, at a rate that {rate}, with batch norm estimated anew",
         average_signs.ends_are_averaged(swa.lr),
     )
 
 
-def _distillation(part: str, course: Course) -> Lever | None:
-    distillation = course.settings.techniques.distillation
-    term = None if distillation is None else getattr(distillation, part)
-    if distillation is None or term is None:
+def _bn_images(course: Course) -> Lever | None:
+    swa, usual = course.settings.techniques.swa, Swa.model_fields["bn_images"].default
+    if swa is None or swa.bn_images == usual:
         return None
-    others = [name for name in DISTILLATION_TERMS if name != part and getattr(distillation, name) is not None]
-    # A teacher without any term is refused: the last one takes the teacher with it.
-    zero, window = f"techniques.distillation.{part}" if others else "techniques.distillation", _taught_by(term, course)
-    return Lever(
-        f"techniques.distillation.{part}",
-        {zero: None},
-        window,
-        f"adds a positive kd_{part}_loss that the gradient feels",
-        signs.term_is_added(f"kd_{part}_loss", _weightless_batches(term, window, course)),
-        _weightless(term),
-    )
-
-
-def _taught_by(term: DistillationTerm, course: Course) -> Window:
-    """Two steps in which a term has some weight: one that ends at 0 has it at most epochs before."""
-    return course.steps(
-        course.settled if term.weight_end != 0 else min(course.settled, course.settings.train.epochs // 2)
-    )
-
-
-def _weightless_batches(term: DistillationTerm, window: Window, course: Course) -> int:
-    """Batches of a window in which a term that begins or ends with a weight of 0 stands there."""
-    first, run = window.epoch * course.batches, course.batches * course.settings.train.epochs
-    begins = term.weight == 0 and first == 0
-    return begins + (term.weight_end == 0 and first + window.batches >= run)
-
-
-def _weightless(term: DistillationTerm) -> str | None:
-    return "its weight is 0 from beginning to end" if term.weight == 0 and not term.weight_end else None
-
-
-def _distillation_end(part: str, key: str, course: Course) -> Lever | None:
-    """The schedule of a term's weight or temperature, which acts on the term and not in its place."""
-    distillation = course.settings.techniques.distillation
-    term = None if distillation is None else getattr(distillation, part)
-    if term is None or (end := getattr(term, f"{key}_end")) is None:
-        return None
-    start, idle = getattr(term, key), _weightless(term)
-    if end == start:
-        idle = f"it equals `{key}`"
-    elif course.batches * course.settings.train.epochs == 1:
-        idle = "a run of one batch has no schedule"
-    path = f"techniques.distillation.{part}.{key}_end"
+    path, epoch = "techniques.swa.bn_images", course.images_of(1)
+    idle = f"an epoch has {epoch} images, and all are taken with it and without"
     return Lever(
         path,
-        {path: None},
-        _taught_by(term, course),
-        f"another kd_{part}_loss than with a {key} that stays; the other losses stay",
-        signs.lesson_changes(f"kd_{part}_loss", end > start if key == "weight" else None),
-        idle,
-        hint=f"the {key} stays what it is at the first step",
+        {path: usual},
+        _averaged(swa, course),
+        f"batch norm of the average from {swa.bn_images} images instead of {usual}; its weights stay",
+        average_signs.statistics_change(),
+        idle if epoch <= min(swa.bn_images, usual) else None,
     )
 
 
-DISTILLATION_TERMS = ("logits", "box", "features")
-
-
-def _several_teachers(course: Course) -> Lever | None:
-    """Those after the first: one teacher is no lever beside the terms that ask it."""
-    distillation = course.settings.techniques.distillation
-    if distillation is None or len(distillation.teachers) < 2:
-        return None
-    first = distillation.teachers[0].model_dump(mode="json")
-    return Lever(
-        "techniques.distillation.teachers",
-        {"techniques.distillation.teachers": [first]},
-        course.steps(),
-        "another distillation loss than from the first teacher alone; the other losses stay",
-        signs.lesson_changes(),
-    )
+def _averaged(swa: Swa, course: Course) -> Window:
+    """The ends of the first epochs that are averaged."""
+    first, batches = course.settings.train.epochs - swa.last, 2 * course.accumulate
+    return Window(first, epoch_batches=batches, batches=batches, epoch_ends=min(swa.last, 2))
 
 
 def _label_smoothing(course: Course) -> Lever | None:
@@ -136,6 +80,16 @@ def _label_smoothing(course: Course) -> Lever | None:
     if idle is None and smoothing.off_last >= course.settings.train.epochs:
         idle = "it is off in every epoch"
     return _smoothing_lever("", None, _smoothed(smoothing, course), "its targets are not smoothed", idle, smoothing)
+
+
+def _smoothing_epsilon(course: Course) -> Lever | None:
+    """Beside half of it: one that is lost behind a constant leaves targets that are smoothed."""
+    smoothing = course.settings.techniques.label_smoothing
+    whole = _label_smoothing(course)
+    if smoothing is None or not smoothing.epsilon or whole is None or whole.idle:
+        return None
+    dead = "targets are smoothed as much by half of it"
+    return _smoothing_lever(".epsilon", smoothing.epsilon / 2, whole.window, dead, None, smoothing)
 
 
 def _smoothing_form(course: Course) -> Lever | None:
@@ -182,7 +136,7 @@ def _smoothing_off(course: Course) -> Lever | None:
 
 def _smoothing_lever(
     part: str,
-    zero: str | int | dict[str, float] | None,
+    zero: str | float | dict[str, float] | None,
     window: Window,
     dead: str,
     idle: str | None,
@@ -246,7 +200,7 @@ def _sampling(course: Course) -> Lever | None:
     if course.settings.techniques.sampling is None:
         return None
     words, zero = "some images are drawn more often than others", {"techniques.sampling": None}
-    return Lever("techniques.sampling", zero, course.views(), words, signs.draws_otherwise())
+    return Lever("techniques.sampling", zero, course.views(), words, image_signs.draws_otherwise())
 
 
 def _clipping(course: Course) -> Lever | None:
@@ -264,6 +218,7 @@ def _clipping(course: Course) -> Lever | None:
 
 TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.label_smoothing": _label_smoothing,
+    "techniques.label_smoothing.epsilon": _smoothing_epsilon,
     "techniques.label_smoothing.per_class": _smoothing_per_class,
     "techniques.label_smoothing.form": _smoothing_form,
     "techniques.label_smoothing.schedule": _smoothing_schedule,
@@ -271,14 +226,8 @@ TECHNIQUE_LEVERS: dict[str, Entry] = {
     "techniques.class_weights.by": partial(_class_weights, "by"),
     "techniques.class_weights.pos_weight": partial(_class_weights, "pos_weight"),
     "techniques.sampling": _sampling,
-    "techniques.distillation.teachers": _several_teachers,
-    **{f"techniques.distillation.{part}": partial(_distillation, part) for part in DISTILLATION_TERMS},
-    **{
-        f"techniques.distillation.{part}.{key}_end": partial(_distillation_end, part, key)
-        for part in DISTILLATION_TERMS
-        for key in ("weight", "temperature")
-    },
     "techniques.clipping": _clipping,
     "techniques.ema": _ema,
     "techniques.swa": _swa,
+    "techniques.swa.bn_images": _bn_images,
 }

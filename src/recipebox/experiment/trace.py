@@ -46,6 +46,7 @@ class Window:
         epoch_ends: ends of epochs to live through, whatever `batches` says.
         views: training views to look at, where `batches` is 0.
         epochs: at most so many epochs of views.
+        first_of: epochs of whose views the first batch alone is looked at, in the place of `epochs` from `epoch` on.
         seek: classes; views end with the batch that holds an object of one of them.
     """
 
@@ -55,6 +56,7 @@ class Window:
     epoch_ends: int = 0
     views: int = 0
     epochs: int = 1
+    first_of: tuple[int, ...] = ()
     seek: tuple[int, ...] = ()
 
 
@@ -213,11 +215,13 @@ class WatchedTrainer(RecipeTrainer):
     def _look(self) -> None:
         """Draw views, and train on none."""
         window, seen = self._window, self._trace.views
-        for epoch in range(window.epoch, window.epoch + window.epochs):
+        for epoch in window.first_of or range(window.epoch, window.epoch + window.epochs):
             self.train_loader.set_epoch(epoch)
             for batch in self.train_loader:
                 begin = len(seen)
                 self._note_views(batch)
+                if window.first_of:
+                    break
                 if len(seen) >= window.views or any(view.classes.intersection(window.seek) for view in seen[begin:]):
                     return
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from recipebox.errors import Problem, RecipeError
 from recipebox.recipe.load import LoadedRecipe, load_recipe
-from recipebox.recipe.problems import dotted, keys_at, nearest, takes_names, unknown_key
+from recipebox.recipe.problems import dotted, keys_at, nearest, takes_names, unknown_key, validated
+from recipebox.recipe.schema import Settings
 from recipebox.recipe.yaml_nodes import Document, KeyPath, Origin, UnplacedProblem, merged, yaml_scalar_or_tree
 
 
@@ -20,19 +21,21 @@ def load_changed(name_or_path: str | Path, changes: Iterable[str]) -> tuple[Load
     Raises:
         RecipeError: as `load_recipe` and `parse_set` do.
     """
-    problems: list[Problem] = []
-    loaded, overrides = None, None
+    overrides, problems = _parsed(changes)
     try:
         loaded = load_recipe(name_or_path)
     except RecipeError as error:
-        problems += error.problems
-    try:
-        overrides = parse_set(changes)
-    except RecipeError as error:
-        problems += error.problems
-    if loaded is None or overrides is None:
-        raise RecipeError(problems)
+        raise RecipeError([*error.problems, *problems]) from None
+    if problems:
+        raise RecipeError([*problems, *_refused(loaded, overrides)])
     return loaded, overrides
+
+
+def _refused(loaded: LoadedRecipe, overrides: dict[str, Any]) -> list[Problem]:
+    """What no profile of the recipe lets pass of that which could be read: a plan, which would tell it, is not made."""
+    asked = overrides_document(overrides)
+    each = [validated(Settings, merged(variant, asked))[1] for variant in loaded.variants()]
+    return [one for one in each[0] if one.file.startswith("--set") and all(one in others for others in each)]
 
 
 def parse_set(items: Iterable[str]) -> dict[str, Any]:
@@ -42,6 +45,14 @@ def parse_set(items: Iterable[str]) -> dict[str, Any]:
         RecipeError: not `key=value`, no such key (the nearest is named), a value that is no YAML, a key given twice
             with another key below it.
     """
+    result, problems = _parsed(items)
+    if problems:
+        raise RecipeError(problems)
+    return result
+
+
+def _parsed(items: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """As `parse_set`, with what is wrong beside what is right."""
     result: dict[str, Any] = {}
     problems: list[Problem] = []
     for item in items:
@@ -63,9 +74,7 @@ def parse_set(items: Iterable[str]) -> dict[str, Any]:
                 node[path[-1]] = value
         except ValueError as error:
             problems.append(UnplacedProblem(place, 0, str(error)))
-    if problems:
-        raise RecipeError(problems)
-    return result
+    return result, problems
 
 
 def assignment(key: str, value: Any) -> str:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from recipebox.recipe.section import Fraction, Positive, Section
+
+
+def _without_nulls(value: Any) -> Any:
+    """A recipe that extends another takes a class away with `null`, or all of them, as it takes a technique away."""
+    if value is None:
+        return {}
+    return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
 
 
 class LabelSmoothing(Section):
     """Softer class targets on foreground anchors."""
 
     epsilon: Fraction = Field(description="What is taken from a positive: 0.05 to 0.1; above 0.5 is refused.")
-    per_class: dict[str, Fraction] = Field(default={}, description="Epsilon for some classes by name.")
+    per_class: Annotated[dict[str, Fraction], BeforeValidator(_without_nulls)] = Field(
+        default={}, description="Epsilon for some classes by name; `null` for one that an extended recipe names."
+    )
     form: Literal["spread", "binary"] = Field(
         default="spread",
         description="spread: what is taken goes to all classes alike, the sum stays. binary: each class is smoothed "
@@ -36,7 +45,8 @@ def _number_or_mapping(value: Any) -> str:
 
 
 PosWeight = Annotated[
-    Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("mapping")],
+    Annotated[Positive, Tag("number")]
+    | Annotated[dict[str, Positive], BeforeValidator(_without_nulls), Tag("mapping")],
     Discriminator(_number_or_mapping),
 ]
 """One factor for all classes, or some classes by name; tagged, so that a mistake is told once."""

@@ -50,6 +50,10 @@ class LoadedRecipe:
         """`raw` and `lines` together."""
         return Document(self.raw, self.lines)
 
+    def variants(self) -> list[Document]:
+        """Its settings alone and under each profile, with and without each fallback's settings."""
+        return [self.document.without(*_NOT_SETTINGS), *_variants(self.document)]
+
     def where(self, *path: str | int) -> Origin:
         """Where a key was written; the section around it when it was not."""
         return self.document.origin(path)

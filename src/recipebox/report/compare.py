@@ -56,9 +56,9 @@ def map_text(value: float | None) -> str:
 
 
 def score_cells(test: Document) -> list[str]:
-    """The cells under `SCORES`. Precision without recall is what curves say of a detector that found nothing."""
+    """The cells under `SCORES`. A detector that found nothing was measured, and has no precision."""
     cells = [map_text(test.number(key)) for key in SCORES]
-    if test.number("recall") == 0 and test.number("precision"):
+    if test.number("recall") == 0 and test.number("precision") is None:
         cells[SCORES.index("precision")] = "no detections"
     return cells
 

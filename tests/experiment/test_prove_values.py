@@ -1,0 +1,149 @@
+"""A technique that acts and does not hear one of its values: the value is proven by itself, and caught by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recipebox.data.stages import Stage, Stages
+from recipebox.experiment.proof_text import proof_text
+from recipebox.experiment.prove import prove
+from recipebox.experiment.trace import WatchedTrainer
+from recipebox.recipe.head_sections import AnchorHead, Assigner
+from recipebox.recipe.plan import Plan
+from recipebox.supplies import Supplies
+from recipebox.techniques.anchor_head import technique as anchor_technique
+from recipebox.techniques.assigner import AssignerTechnique, AssignmentWrapper
+from recipebox.techniques.distillation import technique as distillation_technique
+from recipebox.techniques.distillation.technique import DistillationTechnique
+from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
+
+Planned = Callable[..., Plan]
+
+SECOND = """\
+# purpose: a second teacher
+extends: tiny
+train: {seed: 7}
+"""
+TERMS = "techniques.distillation={box: {weight: 0.3, temperature: 5}, features: {loss: pkd, weight: 4}}"
+TEACHERS = "techniques.distillation.teachers=[{recipe: tiny, weight: 3}, {recipe: second}]"
+HEAD = "techniques.anchor_head={count: 2, obj: 3, pos_weight: {obj: 4, cls: 3}}"
+
+_scheduled, _feature_loss = DistillationTechnique.scheduled, distillation_technique.feature_loss
+_make_lessons, _loss_settings = distillation_technique.make_lessons, anchor_technique.loss_settings
+_head_anchors, _smooth, _at = anchor_technique.head_anchors, LabelSmoothingTechnique.on_setup, Stages.at
+_training_images = WatchedTrainer.training_images
+
+
+def constant(key: str) -> Any:
+    """Weights, or temperatures, that are 1 whatever the recipe says."""
+
+    def scheduled(self: Any, asked: str) -> dict[str, float]:
+        found = _scheduled(self, asked)
+        return dict.fromkeys(found, 1.0) if asked == key else found
+
+    return scheduled
+
+
+def usual_loss(**usual: Any) -> Any:
+    """A head with anchors whose criterion has the usual value of something."""
+    return lambda settings: _loss_settings(settings) | usual
+
+
+def three_anchors(settings: AnchorHead, *rest: Any) -> Any:
+    return _head_anchors(settings.model_copy(update={"count": 3}), *rest)
+
+
+def smoothed_by_a_tenth(self: Any, context: Any) -> None:
+    _smooth(self, context)
+    self._epsilon = torch.full_like(self._epsilon, 0.1)
+
+
+def first_stage_only(self: Stages, epoch: int) -> Stage:
+    whole = _at(self, epoch)
+    if self.progressive is None or epoch < self.progressive.stages[0].until_epoch:
+        return whole
+    return Stage(self.imgsz, whole.gains)
+
+
+CASES: dict[str, tuple[tuple[str, ...], str, Any, str, Any, str]] = {
+    "a weight of 1": (
+        (TERMS,), "distillation.box.weight", DistillationTechnique, "scheduled", constant("weight"), "nothing changes",
+    ),
+    "a temperature of 1": (
+        (TERMS,), "distillation.box.temperature",
+        DistillationTechnique, "scheduled", constant("temperature"), "nothing changes",
+    ),
+    "one loss for all": (
+        (TERMS,), "distillation.features.loss",
+        distillation_technique, "feature_loss", lambda loss, *rest: _feature_loss("mse", *rest), "nothing changes",
+    ),
+    "teachers that count alike": (
+        (TEACHERS,), "distillation.teachers.weight",
+        distillation_technique, "make_lessons",
+        lambda teachers, weights, *rest: _make_lessons(teachers, [1.0] * len(weights), *rest), "nothing changes",
+    ),
+    "a power of the assigner": (
+        ("techniques.assigner={topk: 2, beta: 1}",), "assigner.beta",
+        AssignerTechnique, "wrap_criterion",
+        lambda self, criterion: AssignmentWrapper(criterion, Assigner(topk=self.settings.topk), self._note),
+        "nothing changes",
+    ),
+    "images for batch norm": (
+        ("techniques.swa={last: 1, bn_images: 4}",), "swa.bn_images",
+        WatchedTrainer, "training_images", lambda self, count: _training_images(self, 256), "nothing changes",
+    ),
+    "a gain": (
+        (HEAD,), "anchor_head.obj", anchor_technique, "loss_settings", usual_loss(obj=1.0), "nothing changes",
+    ),
+    "a number of anchors": (
+        (HEAD,), "anchor_head.count", anchor_technique, "head_anchors", three_anchors, "nothing changes",
+    ),
+    "a weight of positives": (
+        (HEAD,), "anchor_head.pos_weight.cls",
+        anchor_technique, "loss_settings", usual_loss(pos_weight={"obj": 4.0, "cls": 1.0}), "nothing changes",
+    ),
+    "an epsilon": (
+        ("techniques.anchor_head={count: 2}", "techniques.label_smoothing.epsilon=0.05"), "label_smoothing.epsilon",
+        LabelSmoothingTechnique, "on_setup", smoothed_by_a_tenth, "nothing changes",
+    ),
+    "a second stage": (
+        ("techniques.progressive={stages: [{imgsz: 32, until_epoch: 1}, {imgsz: 96, until_epoch: 2}]}",),
+        "progressive", Stages, "at", first_stage_only, "images of epoch 2 should be 96 px wide, and are [64]",
+    ),
+    "an augmentation that never begins": (
+        ("techniques.late={mosaic: {from_epoch: 2}}",), "late.mosaic.from_epoch",
+        Stages, "_begun", lambda self, name, epoch: name != "mosaic", "nothing changes",
+    ),
+}  # fmt: skip
+"""What is lost -> settings, the lever, and how it is lost."""
+
+
+@pytest.mark.parametrize("lost", CASES)
+def test_a_value_acts_and_is_caught_where_it_is_lost(
+    planned: Planned, supplies: Supplies, recipes: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    changes, name, place, method, broken, says = CASES[lost]
+    (recipes / "second.yaml").write_text(SECOND, encoding="utf-8")
+    plan, key = planned("student" if name.startswith("distillation") else "tiny", *changes), f"techniques.{name}"
+    proof = prove(plan, supplies, only=[key])
+    assert proof.exit_code == 0, proof_text(proof)
+    monkeypatch.setattr(place, method, broken)
+    proof = prove(plan, supplies, only=[key])
+    (dead,) = proof.dead
+    assert proof.exit_code == 3
+    assert says in (dead.why or "")
+    assert f"no effect: {key}" in proof_text(proof)
+
+
+def test_the_technique_itself_does_not_tell(
+    planned: Planned, supplies: Supplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why values are levers: a loss at another temperature is still there, is positive and has a gradient."""
+    monkeypatch.setattr(DistillationTechnique, "scheduled", constant("temperature"))
+    proof = prove(planned("student", TERMS), supplies, only=["techniques.distillation.box"])
+    assert proof.exit_code == 0, proof_text(proof)
