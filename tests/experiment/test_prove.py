@@ -75,8 +75,7 @@ def test_levers_of_every_kind_act(planned: Planned, supplies: Supplies, tmp_path
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    only = ["distillation.logits", "distillation.box", "ema"]
-    keys = [*(f"techniques.{name}" for name in only), "train.nbs", "train.warmup_epochs", "train.close_mosaic"]
+    keys = ["techniques.distillation.logits", "techniques.ema", "train.nbs", "train.close_mosaic"]
     proof = prove(planned("student", "train.nbs=8"), supplies, only=keys)
     assert {effect.lever.key for effect in proof.effects} == set(keys)
     assert proof.exit_code == 0, proof_text(proof)

@@ -123,21 +123,42 @@ CASES: dict[str, tuple[tuple[str, ...], str, Any, str, Any, str]] = {
 """What is lost -> settings, the lever, and how it is lost."""
 
 
+@pytest.fixture(autouse=True)
+def second(recipes: Path) -> None:
+    (recipes / "second.yaml").write_text(SECOND, encoding="utf-8")
+
+
 @pytest.mark.parametrize("lost", CASES)
-def test_a_value_acts_and_is_caught_where_it_is_lost(
-    planned: Planned, supplies: Supplies, recipes: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+def test_a_value_that_is_lost_is_caught(
+    planned: Planned, supplies: Supplies, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     changes, name, place, method, broken, says = CASES[lost]
-    (recipes / "second.yaml").write_text(SECOND, encoding="utf-8")
     plan, key = planned("student" if name.startswith("distillation") else "tiny", *changes), f"techniques.{name}"
-    proof = prove(plan, supplies, only=[key])
-    assert proof.exit_code == 0, proof_text(proof)
     monkeypatch.setattr(place, method, broken)
     proof = prove(plan, supplies, only=[key])
     (dead,) = proof.dead
     assert proof.exit_code == 3
     assert says in (dead.why or "")
     assert f"no effect: {key}" in proof_text(proof)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "values"),
+    [
+        ("tiny", HEAD, ("count", "obj", "pos_weight.obj", "pos_weight.cls")),
+        ("tiny", "techniques.assigner={topk: 2, beta: 1}", ("topk", "beta")),
+        ("student", TEACHERS, ("weight",)),
+    ],
+    ids=["head", "assigner", "teachers"],
+)
+def test_values_that_no_recipe_sets_act(
+    planned: Planned, supplies: Supplies, recipe: str, setting: str, values: tuple[str, ...]
+) -> None:
+    """Those that one sets are proven with it."""
+    key = setting.partition("=")[0]
+    proof = prove(planned(recipe, setting), supplies, only=[f"{key}.{value}" for value in values])
+    assert proof.exit_code == 0, proof_text(proof)
+    assert len(proof.effects) == len(values)
 
 
 def test_the_technique_itself_does_not_tell(

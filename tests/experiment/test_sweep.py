@@ -383,7 +383,7 @@ def test_an_interrupted_sweep_goes_on(recipes: Path, supplies: Supplies, tmp_pat
     small = small.replace("bench: {images: 2}", "bench: {targets: []}")
     path.write_text(small, encoding="utf-8")
     # The second run is long enough to be still training when a busy machine gets round to the signal.
-    over = "train.epochs=1,10"
+    over = "train.epochs=1,6"
     process = subprocess.Popen(
         [sys.executable, "-m", "recipebox.cli", "sweep", "tiny", "--over", over, "--json"],
         cwd=tmp_path,

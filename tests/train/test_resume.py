@@ -55,16 +55,14 @@ def distillation_and_ema() -> list[Technique]:
     return [DistillationTechnique(settings, [load]), EmaTechnique(average)]
 
 
-def class_levers_and_sampling() -> list[Technique]:
+def class_levers_sampling_and_swa() -> list[Technique]:
     return [
         SamplingTechnique(Sampling(by="inverse")),
-        LabelSmoothingTechnique(LabelSmoothing(epsilon=0.1, schedule="linear"), epochs=2),
+        LabelSmoothingTechnique(LabelSmoothing(epsilon=0.1, schedule="linear"), epochs=3),
         ClassWeightsTechnique(ClassWeights.model_validate({"by": "effective_number", "beta": 0.9, "pos_weight": 2.0})),
+        EmaTechnique(Ema(decay=0.99, tau=5)),
+        SwaTechnique(Swa(last=2, bn_images=6), epochs=3, lr0=0.002),
     ]
-
-
-def swa() -> list[Technique]:
-    return [EmaTechnique(Ema(decay=0.99, tau=5)), SwaTechnique(Swa(last=2, bn_images=6), epochs=3, lr0=0.002)]
 
 
 def anchors_and_ema() -> list[Technique]:
@@ -75,8 +73,7 @@ CASES = {
     "yolov8n, a head with anchors": ("yolov8n.yaml", anchors_and_ema, 2),
     "yolov8n": ("yolov8n.yaml", no_technique, 3),
     "yolov8n distilled": ("yolov8n.yaml", distillation_and_ema, 2),
-    "yolov8n, class levers and sampling": ("yolov8n.yaml", class_levers_and_sampling, 2),
-    "yolov8n, within the epochs of SWA": ("yolov8n.yaml", swa, 3),
+    "yolov8n, class levers and sampling, before and within SWA": ("yolov8n.yaml", class_levers_sampling_and_swa, 3),
     "yolo26n, two inner losses": ("yolo26n.yaml", no_technique, 2),
 }
 
