@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recipebox.experiment.proof_text import percent
+from recipebox.experiment.proof_text import percent, without_it
 
 REPOSITORY = Path(__file__).parents[1]
 RECIPES = REPOSITORY / "recipes"
@@ -97,7 +97,7 @@ def _alone(key: str, settings: tuple[str, ...]) -> list[str]:
 def row(recipe: str, lever: dict[str, Any], settings: tuple[str, ...]) -> str:
     effect = lever.get("effect", {})
     given = ", ".join(settings) or json.dumps(lever["value"])
-    zero = ", ".join(json.dumps(value) for value in lever["zero"].values())
+    zero = ", ".join(json.dumps(value) for value in without_it(lever["lever"], lever["zero"]))
     cosine, dead = effect.get("cosine"), "NO EFFECT" if lever.get("met", True) else "NOT MET"
 
     def share(key: str) -> str:

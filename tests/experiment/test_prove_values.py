@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recipebox.data.stages import Stage, Stages
-from recipebox.experiment.proof_text import proof_text
+from recipebox.experiment.proof_text import proof_text, without_it
 from recipebox.experiment.prove import prove
 from recipebox.experiment.trace import WatchedTrainer
 from recipebox.recipe.head_sections import AnchorHead, Assigner
@@ -143,22 +143,28 @@ def test_a_value_that_is_lost_is_caught(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "setting", "values"),
+    ("recipe", "settings", "values"),
     [
-        ("tiny", HEAD, ("count", "obj", "pos_weight.obj", "pos_weight.cls")),
-        ("tiny", "techniques.assigner={topk: 2, beta: 1}", ("topk", "beta")),
-        ("student", TEACHERS, ("weight",)),
+        ("tiny", [HEAD], ("count", "obj", "pos_weight.obj", "pos_weight.cls")),
+        ("tiny", ["techniques.assigner={topk: 2, beta: 1}"], ("topk", "beta")),
+        ("tiny", ["techniques.swa={last: 1, bn_images: 8}", "data.images=12"], ("bn_images",)),
+        ("student", [TEACHERS], ("weight",)),
     ],
-    ids=["head", "assigner", "teachers"],
+    ids=["head", "assigner", "more images than the two batches that are trained on", "teachers"],
 )
-def test_values_that_no_recipe_sets_act(
-    planned: Planned, supplies: Supplies, recipe: str, setting: str, values: tuple[str, ...]
+def test_values_that_no_quick_recipe_sets_act(
+    planned: Planned, supplies: Supplies, recipe: str, settings: list[str], values: tuple[str, ...]
 ) -> None:
     """Those that one sets are proven with it."""
-    key = setting.partition("=")[0]
-    proof = prove(planned(recipe, setting), supplies, only=[f"{key}.{value}" for value in values])
+    key = settings[0].partition("=")[0]
+    proof = prove(planned(recipe, *settings), supplies, only=[f"{key}.{value}" for value in values])
     assert proof.exit_code == 0, proof_text(proof)
     assert len(proof.effects) == len(values)
+
+
+def test_a_table_shows_the_zero_of_the_value_and_not_what_goes_with_it() -> None:
+    assert without_it("a.loss", {"a.loss": "mse", "a.temperature": None}) == ["mse"]
+    assert without_it("a.from_epoch", {"a": None, "b": 0.0}) == [None, 0.0]
 
 
 def test_the_technique_itself_does_not_tell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from recipebox.experiment.prove import Effect, Proof
@@ -89,9 +90,14 @@ def _row(proof: Proof, effect: Effect) -> tuple[str, ...]:
             f"{difference.cosine:.4f}" if difference.cosine is not None else "-",
             *(percent(value) if trained else "-" for value in (difference.weights, difference.average)),
         )
-    zero = ", ".join(_word(value) for value in lever.zero.values())
+    zero = ", ".join(_word(value) for value in without_it(lever.key, lever.zero))
     verdict = "acts" if effect.acts else "NO EFFECT" if effect.met else "NOT MET"
     return (lever.key, _word(setting(proof, lever.key)), zero, str(lever.window.epoch + 1), *numbers, verdict)
+
+
+def without_it(key: str, zero: Mapping[str, Any]) -> list[Any]:
+    """What a table shows of a lever's zero value: its own, or those of all that has to go with it."""
+    return [zero[key]] if key in zero else list(zero.values())
 
 
 def percent(value: float) -> str:

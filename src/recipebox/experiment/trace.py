@@ -283,6 +283,15 @@ class WatchedTrainer(RecipeTrainer):
         if len(self._trace.losses) >= self._window.batches and self._ends >= self._window.epoch_ends:
             raise _Enough
 
+    def training_images(self, count: int) -> Iterator[torch.Tensor]:
+        """Of the whole epoch: it is cut short to be over sooner, not to have fewer images."""
+        short = self.train_loader
+        self.train_loader = short.whole if isinstance(short, _Shortened) else short
+        try:
+            yield from super().training_images(count)
+        finally:
+            self.train_loader = short
+
     # -- what is left out ----------------------------------------------------------------------------------------
 
     def validate(self) -> tuple[Any, Any]:
@@ -299,16 +308,16 @@ class _Shortened:
     """A loader whose epochs end after `batches`, and whose length, which schedules are made from, stays what it was."""
 
     def __init__(self, loader: Any, batches: int) -> None:
-        self._loader, self._batches = loader, batches
+        self.whole, self._batches = loader, batches
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self.whole)
 
     def __iter__(self) -> Iterator[Any]:
-        return islice(iter(self._loader), self._batches)
+        return islice(iter(self.whole), self._batches)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
+        return getattr(self.whole, name)
 
 
 class _NoProgress:
