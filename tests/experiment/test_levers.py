@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from recipebox.experiment.lever import Lever
 from recipebox.experiment.levers import LEVERS, NOT_LEVERS, levers, without
 from recipebox.experiment.trace import Window
 from recipebox.recipe.schema import Augment, Settings, Train
@@ -175,6 +176,18 @@ def test_an_epsilon_of_some_classes_is_a_lever_beside_that_of_all() -> None:
     assert (left.epsilon, left.per_class) == (0.1, {})
 
 
+def test_the_epsilon_of_all_acts_on_classes_that_have_none_of_their_own() -> None:
+    pulled = pull("techniques.label_smoothing", {"epsilon": 0.1, "per_class": {"a": 0.2, "b": 0.3}})
+
+    def epsilon(*names: str) -> Lever:
+        found = {lever.key: lever for lever in levers(pulled, 4, (3,) * len(names), names=names)}
+        return found["techniques.label_smoothing.epsilon"]
+
+    assert epsilon("a", "b", "c").classes == ("c",)
+    assert epsilon("a", "b", "c").idle is None
+    assert "an epsilon of its own" in (epsilon("a", "b").idle or "")
+
+
 def test_one_class_is_smoothed_by_the_one_form_it_can_have() -> None:
     pulled = pull("techniques.label_smoothing", {"epsilon": 0.1, "form": "binary"})
     assert not [lever for lever in levers(pulled, 4, (3,)) if lever.key.endswith("form")], "`spread` is refused there"
@@ -217,8 +230,8 @@ def values(pulled: Settings, key: str) -> dict[str, Any]:
         ("techniques.assigner", {"topk": 5}, {}),
         ("techniques.assigner", {"topk": 5, "beta": 4.0}, {"topk": 10, "beta": 6.0}),
         ("techniques.swa", {"last": 2, "bn_images": 16}, {"bn_images": 256}),
-        ("techniques.anchor_head", {"count": 2, "obj": 2.0}, {"count": 3, "obj": 1.0}),
-        ("techniques.anchor_head", {"anchors": [[9.0, 9.0]] * 3, "count": 2}, {"anchors": "auto"}),
+        ("techniques.anchor_head", {"count": 2, "obj": 2.0}, {"obj": 1.0}),
+        ("techniques.anchor_head", {"anchors": [[9.0, 9.0]] * 3}, {"anchors": [[18.0, 18.0]] * 3}),
         ("techniques.anchor_head", {"pos_weight": {"cls": 2.0}}, {"pos_weight.cls": 1.0}),
         ("techniques.anchor_head", {"balance": [4.0, 1.0, 1.0], "threshold": 3.0}, {"balance": None, "threshold": 4.0}),
         ("techniques.label_smoothing", {"epsilon": 0.0, "form": "binary", "per_class": {"a": 0.1}}, {"form": "spread"}),
@@ -264,8 +277,10 @@ def test_a_value_that_cannot_matter_is_idle() -> None:
         return next(lever.idle or "" for lever in levers(pulled, batches) if lever.key == key)
 
     all_images = pull("techniques.swa", {"last": 2, "bn_images": 64})
-    assert "an epoch has 32 images" in idle(all_images, "techniques.swa.bn_images")
+    assert "4 batches of the epoch's 4, as 256 does" in idle(all_images, "techniques.swa.bn_images")
     assert idle(all_images, "techniques.swa.bn_images", 9) == ""
+    nearly = pull("techniques.swa", {"last": 2, "bn_images": 250})
+    assert "32 batches" in idle(nearly, "techniques.swa.bn_images", 90), "of 8 images each, whole batches are taken"
     yolov5 = pull("techniques.anchor_head", {"balance": [4.0, 1.0, 0.4]})
     assert "YOLOv5's own" in idle(yolov5, "techniques.anchor_head.balance")
     closed = settings(plain(close_mosaic=15) | {"techniques": {"late": {"mosaic": {"from_epoch": 6}}}})

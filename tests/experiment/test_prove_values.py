@@ -32,6 +32,7 @@ train: {seed: 7}
 TERMS = "techniques.distillation={box: {weight: 0.3, temperature: 5}, features: {loss: pkd, weight: 4}}"
 TEACHERS = "techniques.distillation.teachers=[{recipe: tiny, weight: 3}, {recipe: second}]"
 HEAD = "techniques.anchor_head={count: 2, obj: 3, pos_weight: {obj: 4, cls: 3}}"
+OWN_ANCHORS = "techniques.anchor_head={anchors: [[5, 5], [9, 9], [20, 20]]}"
 
 _scheduled, _feature_loss = DistillationTechnique.scheduled, distillation_technique.feature_loss
 _make_lessons, _loss_settings = distillation_technique.make_lessons, anchor_technique.loss_settings
@@ -101,7 +102,12 @@ CASES: dict[str, tuple[tuple[str, ...], str, Any, str, Any, str]] = {
         (HEAD,), "anchor_head.obj", anchor_technique, "loss_settings", usual_loss(obj=1.0), "nothing changes",
     ),
     "a number of anchors": (
-        (HEAD,), "anchor_head.count", anchor_technique, "head_anchors", three_anchors, "nothing changes",
+        (HEAD,), "anchor_head", anchor_technique, "head_anchors", three_anchors, "9 outputs of objectness for 6",
+    ),
+    "anchors of one's own": (
+        (OWN_ANCHORS,), "anchor_head.anchors",
+        anchor_technique, "head_anchors", lambda *given: (((6.0, 6.0),), ((9.0, 9.0),), ((9.0, 9.0),)),
+        "nothing changes",
     ),
     "a weight of positives": (
         (HEAD,), "anchor_head.pos_weight.cls",
@@ -145,12 +151,13 @@ def test_a_value_that_is_lost_is_caught(
 @pytest.mark.parametrize(
     ("recipe", "settings", "values"),
     [
-        ("tiny", [HEAD], ("count", "obj", "pos_weight.obj", "pos_weight.cls")),
+        ("tiny", [HEAD], ("obj", "pos_weight.obj", "pos_weight.cls")),
+        ("tiny", [OWN_ANCHORS], ("anchors",)),
         ("tiny", ["techniques.assigner={topk: 2, beta: 1}"], ("topk", "beta")),
         ("tiny", ["techniques.swa={last: 1, bn_images: 8}", "data.images=12"], ("bn_images",)),
         ("student", [TEACHERS], ("weight",)),
     ],
-    ids=["head", "assigner", "more images than the two batches that are trained on", "teachers"],
+    ids=["head", "anchors", "assigner", "more images than the two batches that are trained on", "teachers"],
 )
 def test_values_that_no_quick_recipe_sets_act(
     planned: Planned, supplies: Supplies, recipe: str, settings: list[str], values: tuple[str, ...]

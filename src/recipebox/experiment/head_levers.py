@@ -60,14 +60,17 @@ def _p2(course: Course) -> Lever | None:
 
 
 def _anchor_head(course: Course) -> Lever | None:
-    if course.settings.techniques.anchor_head is None:
+    head = course.settings.techniques.anchor_head
+    if head is None:
         return None
+    levels = 4 if course.settings.techniques.p2 else 3
+    anchors = levels * head.count if head.anchors == "auto" else sum(len(row) // 2 for row in head.anchors)
     return Lever(
         "techniques.anchor_head",
         {"techniques.anchor_head": None},
         course.steps(),
-        "adds a positive obj_loss that the head's objectness feels",
-        signs.objectness_is_learned(),
+        f"adds a positive obj_loss that the objectness of {anchors} anchors feels",
+        signs.objectness_is_learned(anchors),
     )
 
 
@@ -79,13 +82,14 @@ def _anchor_gain(key: str, course: Course) -> Lever | None:
     return _anchor_lever(key, usual, course, words, signs.term_scales((f"{key}_loss",), gain / usual))
 
 
-def _anchor_count(course: Course) -> Lever | None:
-    count, usual = _anchor_value("count", course)
+def _anchor_sizes(course: Course) -> Lever | None:
+    """Sizes of one's own beside the doubled ones: there may be none that can be fitted."""
     head = course.settings.techniques.anchor_head
-    if count == usual or head is None or head.anchors != "auto":
+    if head is None or head.anchors == "auto":
         return None
-    words = f"{count} anchors a level instead of {usual}: as many outputs of objectness"
-    return _anchor_lever("count", usual, course, words, signs.objectness_counts(count, usual))
+    doubled = [[2 * side for side in row] for row in head.anchors]
+    words = "another obj_loss on the same batch than with anchors that are twice as large"
+    return _anchor_lever("anchors", doubled, course, words, signs.term_changes("obj_loss", alone=False))
 
 
 def _anchor_loss(key: str, term: str, alone: bool, course: Course) -> Lever | None:
@@ -120,8 +124,7 @@ HEAD_LEVERS: dict[str, Entry] = {
     "techniques.p2": _p2,
     "techniques.anchor_head": _anchor_head,
     **{f"techniques.anchor_head.{key}": partial(_anchor_gain, key) for key in ("box", "obj", "cls")},
-    "techniques.anchor_head.count": _anchor_count,
-    "techniques.anchor_head.anchors": partial(_anchor_loss, "anchors", "obj_loss", False),
+    "techniques.anchor_head.anchors": _anchor_sizes,
     "techniques.anchor_head.threshold": partial(_anchor_loss, "threshold", "obj_loss", False),
     "techniques.anchor_head.balance": partial(_anchor_loss, "balance", "obj_loss", True),
     "techniques.anchor_head.pos_weight.obj": partial(_anchor_loss, "pos_weight.obj", "obj_loss", True),

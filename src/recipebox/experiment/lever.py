@@ -53,12 +53,14 @@ class Course:
         batches: of an epoch.
         class_boxes: training boxes of each class.
         images: of an epoch; as many as fill its batches where nothing is said.
+        names: of the classes.
     """
 
     settings: Settings
     batches: int
     class_boxes: tuple[int, ...] = ()
     images: int | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def warm_epochs(self) -> float:

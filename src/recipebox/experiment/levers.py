@@ -55,13 +55,18 @@ NOT_LEVERS = {
     "techniques.distillation.box.loss": "there is one",
     "techniques.distillation.teachers.recipe": "who teaches; without any there is no term",
     "techniques.distillation.teachers.run": "as `recipe`",
+    "techniques.anchor_head.count": "the sign of `anchor_head` compares the outputs with it",
     "techniques.anchor_head.pos_weight": "it is made of `obj` and `cls`",
 }
 """Settings and values that are no levers of their own, with the reason."""
 
 
 def levers(
-    settings: Settings, batches: int, class_boxes: tuple[int, ...] = (), images: int | None = None
+    settings: Settings,
+    batches: int,
+    class_boxes: tuple[int, ...] = (),
+    images: int | None = None,
+    names: tuple[str, ...] = (),
 ) -> list[Lever]:
     """The levers that these settings pull, in the order of the recipe's sections.
 
@@ -69,8 +74,9 @@ def levers(
         batches: of an epoch.
         class_boxes: training boxes of each class, from which class weights are made.
         images: of an epoch; as many as fill its batches where nothing is said.
+        names: of the classes.
     """
-    course = Course(settings, batches, class_boxes, images)
+    course = Course(settings, batches, class_boxes, images, names)
     return [lever for entry in LEVERS.values() if (lever := entry(course)) is not None]
 
 

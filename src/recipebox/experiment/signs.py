@@ -40,31 +40,23 @@ def term_is_added(term: str, weightless: int = 0) -> Sign:
     return sign
 
 
-def objectness_is_learned() -> Sign:
+def objectness_is_learned(anchors: int) -> Sign:
     """`obj_loss` is there and positive, and a gradient reaches the head's objectness. Two heads have no gradient to
-    compare, and of all parameters that one loss alone moves these."""
+    compare, and of all parameters that one loss alone moves these.
+
+    Args:
+        anchors: of all levels; the head has an objectness for each.
+    """
     added = term_is_added("obj_loss")
 
     def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         why = added(on, off, noise)
         if why is not None:
             return why
-        learned = on.objectness_gradient is not None and bool(on.objectness_gradient.any())
-        return None if learned else "`obj_loss` is shown, and the gradient of the head's objectness is 0"
-
-    return sign
-
-
-def objectness_counts(ours: int, theirs: int) -> Sign:
-    """The head has `ours` outputs of objectness where it has `theirs` without the lever."""
-
-    def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        if on.objectness_gradient is None or off.objectness_gradient is None:
-            return "the head's objectness has no gradient"
-        found, without = on.objectness_gradient.numel(), off.objectness_gradient.numel()
-        if found * theirs == without * ours:
-            return None
-        return f"the head has {found} outputs of objectness, and {without} without it"
+        if on.objectness_gradient is None or not on.objectness_gradient.any():
+            return "`obj_loss` is shown, and the gradient of the head's objectness is 0"
+        found = on.objectness_gradient.numel()
+        return None if found == anchors else f"the head has {found} outputs of objectness for {anchors} anchors"
 
     return sign
 
@@ -187,7 +179,7 @@ def term_scales(terms: Sequence[str], factor: float) -> Sign:
         ours, theirs = on.losses[0][term], off.losses[0][term]
         if abs(ours - factor * theirs) <= CLOSE * abs(factor * theirs):
             return None
-        return f"`{term}` should be {factor:.4g} times what it is without it, and is {ours / theirs:.4g} times"
+        return f"`{term}` should be {factor:.4g} times what it is without it, and is {ours:.4g} beside {theirs:.4g}"
 
     return sign
 

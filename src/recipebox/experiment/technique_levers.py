@@ -54,15 +54,15 @@ def _bn_images(course: Course) -> Lever | None:
     swa, usual = course.settings.techniques.swa, Swa.model_fields["bn_images"].default
     if swa is None or swa.bn_images == usual:
         return None
-    path, epoch = "techniques.swa.bn_images", course.images_of(1)
-    idle = f"an epoch has {epoch} images, and all are taken with it and without"
+    path, batch = "techniques.swa.bn_images", course.settings.train.batch
+    ours, theirs = (min(-(-images // batch), course.batches) for images in (swa.bn_images, usual))
     return Lever(
         path,
         {path: usual},
         _averaged(swa, course),
         f"batch norm of the average from {swa.bn_images} images instead of {usual}; its weights stay",
         average_signs.statistics_change(),
-        idle if epoch <= min(swa.bn_images, usual) else None,
+        f"it takes {ours} batches of the epoch's {course.batches}, as {usual} does" if ours == theirs else None,
     )
 
 
@@ -88,8 +88,11 @@ def _smoothing_epsilon(course: Course) -> Lever | None:
     whole = _label_smoothing(course)
     if smoothing is None or not smoothing.epsilon or whole is None or whole.idle:
         return None
+    others = tuple(name for name in course.names if name not in smoothing.per_class)
+    idle = "every class has an epsilon of its own" if course.names and not others else None
     dead = "targets are smoothed as much by half of it"
-    return _smoothing_lever(".epsilon", smoothing.epsilon / 2, whole.window, dead, None, smoothing)
+    lever = _smoothing_lever(".epsilon", smoothing.epsilon / 2, whole.window, dead, idle, smoothing)
+    return replace(lever, classes=others if smoothing.per_class else ())
 
 
 def _smoothing_form(course: Course) -> Lever | None:
