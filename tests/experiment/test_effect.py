@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from recipebox.experiment import signs
-from recipebox.experiment.average_signs import average_follows, ends_are_averaged
+from recipebox.experiment import image_signs, signs
+from recipebox.experiment.average_signs import average_follows, ends_are_averaged, statistics_change
 from recipebox.experiment.effect import Difference, compare
-from recipebox.experiment.trace import Trace, View
+from recipebox.experiment.trace import Trace
+from recipebox.experiment.window import View
 
 EQUAL = Difference()
 """Two runs of the same setting on a CPU."""
@@ -121,11 +122,12 @@ def test_an_objectness_that_nobody_differentiates_is_no_head_with_anchors() -> N
     plain = made(weights=torch.zeros(3), average=torch.zeros(3))
     shown = {"losses": [{"box_loss": 2.0, "cls_loss": 1.0, "obj_loss": 0.3}]}
     learned = made(**shown, objectness_gradient=torch.tensor([0.0, -0.1]))
-    assert signs.objectness_is_learned()(learned, plain, EQUAL) is None
+    assert signs.objectness_is_learned(2)(learned, plain, EQUAL) is None
+    assert "2 outputs of objectness for 3 anchors" in (signs.objectness_is_learned(3)(learned, plain, EQUAL) or "")
     dead = made(**shown, objectness_gradient=torch.zeros(2))
-    assert "gradient of the head's objectness is 0" in (signs.objectness_is_learned()(dead, plain, EQUAL) or "")
-    assert "is 0" in (signs.objectness_is_learned()(made(**shown), plain, EQUAL) or "")
-    assert "no positive" in (signs.objectness_is_learned()(made(), plain, EQUAL) or "")
+    assert "gradient of the head's objectness is 0" in (signs.objectness_is_learned(2)(dead, plain, EQUAL) or "")
+    assert "is 0" in (signs.objectness_is_learned(2)(made(**shown), plain, EQUAL) or "")
+    assert "no positive" in (signs.objectness_is_learned(2)(made(), plain, EQUAL) or "")
 
 
 def test_clipping_has_to_bite_and_to_be_felt() -> None:
@@ -151,10 +153,10 @@ def test_rates_steps_and_images() -> None:
 
     brighter = made(views=[View("a", 32, b"x", b"l"), View("b", 32, b"q", b"m")])
     shifted = made(views=[View("a", 32, b"x", b"z"), View("b", 32, b"q", b"m")])
-    assert signs.images_change()(shifted, plain, EQUAL) is None
-    assert signs.pixels_change()(brighter, plain, EQUAL) is None
-    assert "boxes" in (signs.pixels_change()(shifted, plain, EQUAL) or "")
-    assert "every pixel" in (signs.pixels_change()(plain, plain, EQUAL) or "")
+    assert image_signs.images_change()(shifted, plain, EQUAL) is None
+    assert image_signs.pixels_change()(brighter, plain, EQUAL) is None
+    assert "boxes" in (image_signs.pixels_change()(shifted, plain, EQUAL) or "")
+    assert "every pixel" in (image_signs.pixels_change()(plain, plain, EQUAL) or "")
 
 
 def test_every_class_has_to_pull_as_its_weight_says() -> None:
@@ -171,9 +173,11 @@ def test_every_class_has_to_pull_as_its_weight_says() -> None:
 
 def test_another_order_alone_is_no_sampling() -> None:
     plain, swapped = made(draws=(20, 20)), [View("b", 32, b"q", b"m"), View("a", 32, b"p", b"l")]
-    assert signs.draws_otherwise()(made(views=swapped, draws=(21, 19)), plain, EQUAL) is None
-    assert "only in another order" in (signs.draws_otherwise()(made(views=swapped, draws=(20, 20)), plain, EQUAL) or "")
-    assert "same order" in (signs.draws_otherwise()(plain, plain, EQUAL) or "")
+    assert image_signs.draws_otherwise()(made(views=swapped, draws=(21, 19)), plain, EQUAL) is None
+    assert "only in another order" in (
+        image_signs.draws_otherwise()(made(views=swapped, draws=(20, 20)), plain, EQUAL) or ""
+    )
+    assert "same order" in (image_signs.draws_otherwise()(plain, plain, EQUAL) or "")
 
 
 def test_class_loss_is_compared_where_it_is_first_another() -> None:
@@ -246,3 +250,35 @@ def test_what_should_stay_may_move_as_much_as_chance_moves_it() -> None:
     assert signs.lesson_changes()(other, off, noise) is None
     assert "not asked" in (signs.lesson_changes()(near, off, noise) or "")
     assert "does not feel" in (signs.term_is_added("kd_loss")(near, made(), noise) or "")
+
+
+def test_the_first_images_of_each_epoch_have_its_size() -> None:
+    def sides(*each: int) -> Trace:
+        return made(views=[View("a", side, b"p", b"l") for side in each])
+
+    sign = image_signs.sides_are([0, 3, 7], [32, 64, 96], 96)
+    plain = sides(96, 96, 96, 96, 96, 96)
+    assert sign(sides(32, 32, 64, 64, 96, 96), plain, EQUAL) is None
+    assert "epoch 4 should be 64 px wide, and are [32]" in (sign(sides(32, 32, 32, 32, 96, 96), plain, EQUAL) or "")
+    assert "epoch 1 should be 32 px wide, and are [32, 64]" in (sign(sides(32, 64, 64, 64, 96, 96), plain, EQUAL) or "")
+    assert "96 px wide without it" in (sign(sides(32, 32, 64, 64, 96, 96), sides(*[32] * 6), EQUAL) or "")
+
+
+def test_a_loss_term_changes_alone_or_with_others() -> None:
+    plain = made(losses=[{"obj_loss": 2.0, "cls_loss": 1.0}] * 2)
+    one = made(losses=[{"obj_loss": 2.0, "cls_loss": 1.0}, {"obj_loss": 3.0, "cls_loss": 1.0}])
+    both = made(losses=[{"obj_loss": 3.0, "cls_loss": 2.0}] * 2)
+    assert signs.term_changes("obj_loss", alone=True)(one, plain, EQUAL) is None
+    assert signs.term_changes("obj_loss", alone=False)(both, plain, EQUAL) is None
+    assert "alone, and changes cls_loss" in (signs.term_changes("obj_loss", alone=True)(both, plain, EQUAL) or "")
+    assert "is the same" in (signs.term_changes("cls_loss", alone=False)(one, plain, EQUAL) or "")
+
+
+def test_batch_norm_of_an_average_changes_and_its_weights_do_not() -> None:
+    def averaged(weights: float, statistics: float) -> Trace:
+        return made(averaged=torch.full((4,), weights), averaged_statistics=torch.full((4,), statistics))
+
+    plain, sign = averaged(1.0, 1.0), statistics_change()
+    assert sign(averaged(1.0, 1.1), plain, EQUAL) is None
+    assert "is the same" in (sign(averaged(1.0, 1.0), plain, EQUAL) or "")
+    assert "its weights are others" in (sign(averaged(1.2, 1.1), plain, EQUAL) or "")

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from recipebox.experiment.lever import Lever
 from recipebox.experiment.levers import LEVERS, NOT_LEVERS, levers, without
-from recipebox.experiment.trace import Window
+from recipebox.experiment.window import Window
 from recipebox.recipe.schema import Augment, Settings, Train
 from recipebox.recipe.section import Section
 from recipebox.recipe.technique_sections import Techniques

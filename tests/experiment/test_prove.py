@@ -23,7 +23,8 @@ from recipebox.experiment import prove as prove_module
 from recipebox.experiment.proof_text import proof_document, proof_text
 from recipebox.experiment.prove import prove
 from recipebox.experiment.teachers import teaching, untrained
-from recipebox.experiment.trace import WatchedTrainer, Window, trace
+from recipebox.experiment.trace import WatchedTrainer, trace
+from recipebox.experiment.window import Window
 from recipebox.making import plan_lock
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.plan import Plan

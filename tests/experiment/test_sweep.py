@@ -30,7 +30,8 @@ from recipebox.experiment import engine
 from recipebox.experiment.grid import Arm, parse_over, parse_seeds, plan_arms
 from recipebox.experiment.sweep import Sweep, sweep_job
 from recipebox.experiment.sweep_text import sweep_document, sweep_text
-from recipebox.experiment.trace import Window, trace
+from recipebox.experiment.trace import trace
+from recipebox.experiment.window import Window
 from recipebox.making import new_run
 from recipebox.recipe.load import load_recipe
 from recipebox.recipe.plan import Plan
@@ -383,7 +384,7 @@ def test_an_interrupted_sweep_goes_on(recipes: Path, supplies: Supplies, tmp_pat
     small = small.replace("bench: {images: 2}", "bench: {targets: []}")
     path.write_text(small, encoding="utf-8")
     # The second run is long enough to be still training when a busy machine gets round to the signal.
-    over = "train.epochs=1,6"
+    over = "train.epochs=1,8"
     process = subprocess.Popen(
         [sys.executable, "-m", "recipebox.cli", "sweep", "tiny", "--over", over, "--json"],
         cwd=tmp_path,

@@ -7,7 +7,7 @@ from typing import Any
 
 from recipebox.experiment import signs
 from recipebox.experiment.lever import Course, Entry, Lever
-from recipebox.experiment.trace import Window
+from recipebox.experiment.window import Window
 from recipebox.recipe.technique_sections import DistillationTerm
 
 

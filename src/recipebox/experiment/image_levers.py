@@ -8,7 +8,7 @@ from functools import partial
 
 from recipebox.experiment import image_signs
 from recipebox.experiment.lever import MOST_VIEWS, Course, Entry, Lever
-from recipebox.experiment.trace import Window
+from recipebox.experiment.window import Window
 from recipebox.recipe.schema import Augment, Train
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recipebox.experiment.signs import Sign
-from recipebox.experiment.trace import Window
+from recipebox.experiment.window import Window
 from recipebox.recipe.estimate import accumulated_batches, optimizer_steps
 from recipebox.recipe.schema import Settings
 

@@ -16,7 +16,8 @@ from recipebox.experiment.effect import Difference, compare
 from recipebox.experiment.lever import MOST_VIEWS, Lever
 from recipebox.experiment.levers import levers, without
 from recipebox.experiment.teachers import Teaching, teaching
-from recipebox.experiment.trace import Trace, Window, trace
+from recipebox.experiment.trace import Trace, trace
+from recipebox.experiment.window import Window
 from recipebox.progress import duration, say, track
 from recipebox.recipe.changes import load_changed
 from recipebox.recipe.plan import Plan

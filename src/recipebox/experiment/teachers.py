@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from recipebox.data.archive import file_sha256
-from recipebox.experiment.trace import WatchedTrainer, Window
+from recipebox.experiment.trace import WatchedTrainer
+from recipebox.experiment.window import Window
 from recipebox.making import plan_lock
 from recipebox.recipe.lock import lock_digest
 from recipebox.recipe.plan import Plan

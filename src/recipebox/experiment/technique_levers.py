@@ -10,7 +10,7 @@ import numpy as np
 from recipebox.data.balance import class_weights
 from recipebox.experiment import average_signs, image_signs, signs
 from recipebox.experiment.lever import Course, Entry, Lever
-from recipebox.experiment.trace import Window
+from recipebox.experiment.window import Window
 from recipebox.recipe.class_sections import LabelSmoothing
 from recipebox.recipe.estimate import ema_decay
 from recipebox.recipe.technique_sections import STOCK_MAX_NORM, Swa
