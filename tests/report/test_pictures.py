@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from matplotlib.figure import Figure
 
+from recipebox.report import pictures
 from recipebox.report.accuracy_pictures import confusion_matrix, latency, pr_curves
 from recipebox.report.pictures import DPI, WIDTH, losses, schedules, validation
 from recipebox.report.provenance import training_section
@@ -103,6 +104,30 @@ def test_distillation_that_did_nothing_is_said(run: RunDir) -> None:
             row.setdefault("techniques", {})["distillation/box_weight"] = 0.5
         run.epochs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         assert ("distillation did **nothing**" in training_section(read_run(run), {})) == silent
+
+
+def test_smoothing_is_drawn_for_the_classes_that_have_their_own(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    whole = pictures._curve
+
+    def noted(axes: Any, points: Any, label: str, *how: Any) -> None:
+        drawn.append(label)
+        whole(axes, points, label, *how)
+
+    monkeypatch.setattr(pictures, "_curve", noted)
+
+    def labels(**epsilons: float) -> list[str]:
+        rows = [json.loads(line) for line in run.steps.read_text().splitlines()]
+        for row in rows:
+            row["techniques"] = {f"smoothing/{key}": value for key, value in epsilons.items()}
+        run.steps.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        drawn.clear()
+        assert schedules(read_run(run))
+        return [label.lstrip("\u200b") for label in drawn if label != "lr"]
+
+    assert labels(epsilon=0.1) == ["epsilon"]
+    assert labels(epsilon=0.1, epsilon_spur=0.2) == ["epsilon", "spur"]
+    assert labels(epsilon=0.0, epsilon__x=0.2, **{"epsilon_$y": 0.1}) == ["_x", "$y"], "a flat line at 0 says nothing"
 
 
 def test_what_the_class_levers_did_is_said(run: RunDir) -> None:

@@ -149,7 +149,7 @@ def schedules(facts: RunFacts) -> bytes | None:
     wanted: list[tuple[str, str, dict[str, tuple[str, ...]]]] = [
         ("learning rate", "learning rate", {"lr": ("lr",)}),
         ("EMA decay in force", "decay (0 to 1)", {"decay": ("techniques", "ema/decay")}),
-        ("label smoothing in force", "epsilon", {"epsilon": ("techniques", "smoothing/epsilon")}),
+        ("label smoothing in force", "epsilon", _smoothing(records)),
         (
             "distillation weights",
             "weight",
@@ -167,12 +167,25 @@ def schedules(facts: RunFacts) -> bytes | None:
     with panels(len(drawn)) as (figure, add):
         for title, unit, kept in drawn:
             axes = add()
-            for (name, points), colour, style in zip(
-                kept.items(), (BLUE, VERMILLION, GREEN), ("-", "--", ":"), strict=False
-            ):
+            styles = ("-", "--", ":", "-.") * 2
+            for (name, points), colour, style in zip(kept.items(), LINES, styles, strict=False):
                 _curve(axes, points, name, colour, style if len(points) > 1 else "o")
             _finish(axes, title, unit)
         return png(figure)
+
+
+def _smoothing(records: Sequence[Document]) -> dict[str, tuple[str, ...]]:
+    """Where epsilon stands: the recipe's, unless it is 0 beside those of some classes, and at most six of theirs."""
+    keys = [str(key) for key in records[0].part("techniques").content] if records else []
+    classes = [key for key in keys if key.startswith(_EPSILON_OF)][: len(LINES) - 1]
+    # A private label: matplotlib drops those that begin with an underscore.
+    paths = {f"\u200b{one_line(key.removeprefix(_EPSILON_OF), 24)}": ("techniques", key) for key in classes}
+    if classes and not records[0].number("techniques", "smoothing/epsilon"):
+        return dict[str, tuple[str, ...]](paths)
+    return {"epsilon": ("techniques", "smoothing/epsilon"), **paths}
+
+
+_EPSILON_OF = "smoothing/epsilon_"
 
 
 def _loss_keys(epochs: Sequence[Document]) -> list[str]:
