@@ -149,7 +149,7 @@ def schedules(facts: RunFacts) -> bytes | None:
     wanted: list[tuple[str, str, dict[str, tuple[str, ...]]]] = [
         ("learning rate", "learning rate", {"lr": ("lr",)}),
         ("EMA decay in force", "decay (0 to 1)", {"decay": ("techniques", "ema/decay")}),
-        ("label smoothing in force", "epsilon", _smoothing(records)),
+        ("label smoothing", "epsilon", _smoothing(records)),
         (
             "distillation weights",
             "weight",
