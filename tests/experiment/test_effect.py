@@ -80,17 +80,41 @@ def test_signs_tell_what_is_wrong() -> None:
     assert "box_loss" in (
         signs.class_loss_changes("why")(made(losses=[{"box_loss": 1, "cls_loss": 2}]), plain, EQUAL) or ""
     )
-    assert signs.term_scales(["cls_loss"], 1.5)(smoothed, plain, EQUAL) is None
+    assert "neither gradient nor step" in (signs.term_scales(["cls_loss"], 1.5)(smoothed, plain, EQUAL) or "")
+    larger = made(losses=smoothed.losses, gradient=torch.tensor([3.0, 5.0]))
+    assert signs.term_scales(["cls_loss"], 1.5)(larger, plain, EQUAL) is None
     assert "2 times" in (signs.term_scales(["cls_loss"], 2)(smoothed, plain, EQUAL) or "")
     bins = ["dfl_loss", "l1_loss"]
     assert "no `dfl_loss` or `l1_loss`" in (signs.term_scales(bins, 2)(smoothed, plain, EQUAL) or "")
-    edges, twice = (made(losses=[{"l1_loss": value}]) for value in (0.5, 1.0))
+    edges = made(losses=[{"l1_loss": 0.0}, {"l1_loss": 0.5}])
+    twice = made(losses=[{"l1_loss": 0.0}, {"l1_loss": 1.0}], gradient=torch.tensor([3.0, 5.0]))
     assert signs.term_scales(bins, 2)(twice, edges, EQUAL) is None, "a head without bins"
 
     moved = made(weights=torch.tensor([0.0, 3.0]))
     assert signs.only_the_step()(moved, plain, EQUAL) is None
     assert "first loss" in (signs.only_the_step()(smoothed, plain, EQUAL) or "")
     assert "same" in (signs.only_the_step()(plain, plain, EQUAL) or "")
+
+
+def test_what_a_teacher_says_differs_by_more_than_rounding_and_more_than_a_factor() -> None:
+    def taught(loss: float, box: float = 2.0) -> Trace:
+        return made(losses=[{"box_loss": box, "kd_box_loss": loss, "kd_loss": loss}])
+
+    plain, sign = taught(0.2), signs.lesson_changes("kd_box_loss", not_by=25.0)
+    assert sign(taught(0.3), plain, EQUAL) is None
+    assert "25 times" in (sign(taught(5.0), plain, EQUAL) or "")
+    assert "but for rounding" in (sign(taught(0.2 * (1 + 1e-7)), plain, EQUAL) or "")
+    assert "changes box_loss too" in (sign(taught(0.3, box=2.1), plain, EQUAL) or "")
+    assert "is not asked" in (sign(plain, plain, EQUAL) or "")
+
+
+def test_other_cells_show_in_any_loss_beyond_rounding() -> None:
+    counted = {"numbers": [{"assigner/positives": 3.0}]}
+    plain = made(**counted)
+    for losses in ({"box_loss": 1.9, "cls_loss": 1.0}, {"box_loss": 2.0, "cls_loss": 1.1}):
+        assert signs.assignment_changes()(made(losses=[losses], **counted), plain, EQUAL) is None
+    rounded = made(losses=[{"box_loss": 2.0 * (1 + 1e-7), "cls_loss": 1.0}], **counted)
+    assert "but for rounding" in (signs.assignment_changes()(rounded, plain, EQUAL) or "")
 
 
 def test_a_term_may_be_absent_where_its_weight_is_0() -> None:
@@ -122,12 +146,12 @@ def test_an_objectness_that_nobody_differentiates_is_no_head_with_anchors() -> N
     plain = made(weights=torch.zeros(3), average=torch.zeros(3))
     shown = {"losses": [{"box_loss": 2.0, "cls_loss": 1.0, "obj_loss": 0.3}]}
     learned = made(**shown, objectness_gradient=torch.tensor([0.0, -0.1]))
-    assert signs.objectness_is_learned(2)(learned, plain, EQUAL) is None
-    assert "2 outputs of objectness for 3 anchors" in (signs.objectness_is_learned(3)(learned, plain, EQUAL) or "")
+    assert signs.anchors_answer(2, "obj_loss")(learned, plain, EQUAL) is None
+    assert "2 outputs of objectness for 3 anchors" in (signs.anchors_answer(3, "obj_loss")(learned, plain, EQUAL) or "")
     dead = made(**shown, objectness_gradient=torch.zeros(2))
-    assert "gradient of the head's objectness is 0" in (signs.objectness_is_learned(2)(dead, plain, EQUAL) or "")
-    assert "is 0" in (signs.objectness_is_learned(2)(made(**shown), plain, EQUAL) or "")
-    assert "no positive" in (signs.objectness_is_learned(2)(made(), plain, EQUAL) or "")
+    assert "gradient of the head's objectness is 0" in (signs.anchors_answer(2, "obj_loss")(dead, plain, EQUAL) or "")
+    assert "is 0" in (signs.anchors_answer(2, "obj_loss")(made(**shown), plain, EQUAL) or "")
+    assert "no positive" in (signs.anchors_answer(2, "obj_loss")(made(), plain, EQUAL) or "")
 
 
 def test_clipping_has_to_bite_and_to_be_felt() -> None:

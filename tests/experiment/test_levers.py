@@ -14,7 +14,7 @@ from recipebox.experiment.levers import LEVERS, NOT_LEVERS, levers, without
 from recipebox.experiment.window import Window
 from recipebox.recipe.schema import Augment, Settings, Train
 from recipebox.recipe.section import Section
-from recipebox.recipe.technique_sections import Techniques
+from recipebox.recipe.technique_sections import MOST_TEACHERS, Techniques
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:
@@ -48,7 +48,8 @@ def test_every_lever_of_the_schema_can_be_proven(key: str) -> None:
 
 
 def test_no_entry_is_left_of_a_lever_that_is_gone() -> None:
-    assert {*LEVERS, *NOT_LEVERS} <= {*settings_keys()}
+    places = {f"techniques.distillation.teachers.{place}" for place in range(1, MOST_TEACHERS)}
+    assert {*LEVERS, *NOT_LEVERS} <= {*settings_keys(), *places}
 
 
 def plain(**train: Any) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def values(pulled: Settings, key: str) -> dict[str, Any]:
         ("techniques.assigner", {"topk": 5, "beta": 4.0}, {"topk": 10, "beta": 6.0}),
         ("techniques.swa", {"last": 2, "bn_images": 16}, {"bn_images": 256}),
         ("techniques.anchor_head", {"count": 2, "obj": 2.0}, {"obj": 1.0}),
-        ("techniques.anchor_head", {"anchors": [[9.0, 9.0]] * 3}, {"anchors": [[18.0, 18.0]] * 3}),
+        ("techniques.anchor_head", {"anchors": [[9.0, 9.0]] * 3}, {}),
         ("techniques.anchor_head", {"pos_weight": {"cls": 2.0}}, {"pos_weight.cls": 1.0}),
         ("techniques.anchor_head", {"balance": [4.0, 1.0, 1.0], "threshold": 3.0}, {"balance": None, "threshold": 4.0}),
         ("techniques.label_smoothing", {"epsilon": 0.0, "form": "binary", "per_class": {"a": 0.1}}, {"form": "spread"}),
@@ -272,6 +273,27 @@ def test_shares_of_teachers_are_a_lever_where_they_differ() -> None:
     assert values(alike, key) == {}
 
 
+def test_each_of_many_teachers_is_taken_away_alone() -> None:
+    key = "techniques.distillation.teachers"
+    many = pull("techniques.distillation", {"teachers": [{"recipe": name} for name in "xyz"], "logits": {}})
+    left = {path: [one["recipe"] for one in zero[key]] for path, zero in values(many, key).items()}
+    assert left == {f"{key}.1": ["x", "z"], f"{key}.2": ["x", "y"]}
+    two = pull("techniques.distillation", {"teachers": [{"recipe": name} for name in "xy"], "logits": {}})
+    assert values(two, key) == {}, "with two it is what both are compared with"
+
+
+def test_a_level_goes_with_what_it_needs() -> None:
+    rows = [[4.0, 4.0], [8.0, 8.0], [16.0, 16.0], [32.0, 32.0]]
+    head = {"anchors": rows, "balance": [4.0, 1.0, 1.0, 0.5]}
+    both = {"techniques": {"p2": True, "anchor_head": head, "distillation": {**TEACHERS, "logits": {}}}}
+    pulled = settings(plain() | both)
+    left = without(pulled, next(lever for lever in levers(pulled, 4) if lever.key == "techniques.p2")).techniques
+    assert left.anchor_head is not None
+    assert left.anchor_head.anchors == ((8.0, 8.0), (16.0, 16.0), (32.0, 32.0))
+    assert left.anchor_head.balance == (1.0, 1.0, 0.5)
+    assert left.distillation is None, "a teacher has the levels of its student"
+
+
 def test_a_value_that_cannot_matter_is_idle() -> None:
     def idle(pulled: Settings, key: str, batches: int = 4) -> str:
         return next(lever.idle or "" for lever in levers(pulled, batches) if lever.key == key)
@@ -283,6 +305,16 @@ def test_a_value_that_cannot_matter_is_idle() -> None:
     assert "32 batches" in idle(nearly, "techniques.swa.bn_images", 90), "of 8 images each, whole batches are taken"
     yolov5 = pull("techniques.anchor_head", {"balance": [4.0, 1.0, 0.4]})
     assert "YOLOv5's own" in idle(yolov5, "techniques.anchor_head.balance")
+    silent = {"cls": 0.0, "obj": 0.0, "balance": [4.0, 1.0, 1.0], "pos_weight": {"obj": 2.0, "cls": 2.0}}
+    for value, gain in (("balance", "obj"), ("pos_weight.obj", "obj"), ("pos_weight.cls", "cls")):
+        words = idle(pull("techniques.anchor_head", silent), f"techniques.anchor_head.{value}")
+        assert f"`anchor_head.{gain}: 0` leaves no such loss" in words
+    weightless = {"teachers": [{"recipe": "x", "weight": 2.0}, {"recipe": "y"}], "logits": {"weight": 0.0}}
+    for part in ("", ".weight"):
+        words = idle(pull("techniques.distillation", weightless), f"techniques.distillation.teachers{part}")
+        assert words == "no term has any weight"
+    beyond = settings(plain(close_mosaic=0) | {"techniques": {"late": {"mosaic": {"from_epoch": 30}}}})
+    assert "the run ends before" in idle(beyond, "techniques.late.mosaic.from_epoch")
     closed = settings(plain(close_mosaic=15) | {"techniques": {"late": {"mosaic": {"from_epoch": 6}}}})
     assert "closed before it begins" in idle(closed, "techniques.late.mosaic.from_epoch")
 

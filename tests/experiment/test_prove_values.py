@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from recipebox.data.stages import Stage, Stages
+from recipebox.errors import DataError
 from recipebox.experiment.proof_text import proof_text, without_it
 from recipebox.experiment.prove import prove
 from recipebox.experiment.trace import WatchedTrainer
@@ -18,25 +20,23 @@ from recipebox.recipe.plan import Plan
 from recipebox.supplies import Supplies
 from recipebox.techniques.anchor_head import technique as anchor_technique
 from recipebox.techniques.assigner import AssignerTechnique, AssignmentWrapper
+from recipebox.techniques.distillation import box as box_distillation
 from recipebox.techniques.distillation import technique as distillation_technique
 from recipebox.techniques.distillation.technique import DistillationTechnique
 from recipebox.techniques.label_smoothing import LabelSmoothingTechnique
 
 Planned = Callable[..., Plan]
 
-SECOND = """\
-# purpose: a second teacher
-extends: tiny
-train: {seed: 7}
-"""
 TERMS = "techniques.distillation={box: {weight: 0.3, temperature: 5}, features: {loss: pkd, weight: 4}}"
 TEACHERS = "techniques.distillation.teachers=[{recipe: tiny, weight: 3}, {recipe: second}]"
 HEAD = "techniques.anchor_head={count: 2, obj: 3, pos_weight: {obj: 4, cls: 3}}"
+THREE = "techniques.distillation.teachers=[{recipe: tiny}, {recipe: second, weight: 2}, {recipe: third, weight: 4}]"
 OWN_ANCHORS = "techniques.anchor_head={anchors: [[5, 5], [9, 9], [20, 20]]}"
 
 _scheduled, _feature_loss = DistillationTechnique.scheduled, distillation_technique.feature_loss
 _make_lessons, _loss_settings = distillation_technique.make_lessons, anchor_technique.loss_settings
 _head_anchors, _smooth, _at = anchor_technique.head_anchors, LabelSmoothingTechnique.on_setup, Stages.at
+_losses, _on_model, _edges = DistillationTechnique.head_losses, DistillationTechnique.on_model, box_distillation._edges
 _training_images = WatchedTrainer.training_images
 
 
@@ -69,6 +69,24 @@ def first_stage_only(self: Stages, epoch: int) -> Stage:
     if self.progressive is None or epoch < self.progressive.stages[0].until_epoch:
         return whole
     return Stage(self.imgsz, whole.gains)
+
+
+def shown_only(self: Any, *given: Any) -> dict[str, torch.Tensor]:
+    """Losses that are shown with their weight and differentiated without it."""
+    weights = self.scheduled("weight")
+    return {key: loss.detach() + (loss - loss.detach()) / weights[key] for key, loss in _losses(self, *given).items()}
+
+
+def two_lessons(teachers: Any, weights: Any, *rest: Any) -> Any:
+    """The third teacher is never heard."""
+    heard = _make_lessons(teachers[:2], weights[:2], *rest)
+    return (*heard, *(replace(lesson, share=0.0) for lesson in _make_lessons(teachers, weights, *rest)[2:]))
+
+
+def one_teacher(self: Any, model: Any) -> None:
+    """The first one is asked in the place of all."""
+    _on_model(self, model)
+    self.teachers = self.teachers[:1] * len(self.teachers)
 
 
 CASES: dict[str, tuple[tuple[str, ...], str, Any, str, Any, str]] = {
@@ -105,9 +123,28 @@ CASES: dict[str, tuple[tuple[str, ...], str, Any, str, Any, str]] = {
         (HEAD,), "anchor_head", anchor_technique, "head_anchors", three_anchors, "9 outputs of objectness for 6",
     ),
     "anchors of one's own": (
-        (OWN_ANCHORS,), "anchor_head.anchors",
-        anchor_technique, "head_anchors", lambda *given: (((6.0, 6.0),), ((9.0, 9.0),), ((9.0, 9.0),)),
-        "nothing changes",
+        (OWN_ANCHORS,), "anchor_head",
+        anchor_technique, "head_anchors", lambda *given: (((5.0, 5.0),), ((30.0, 30.0),), ((30.0, 30.0),)),
+        "the head's anchors are",
+    ),
+    "a weight that is shown and not differentiated": (
+        (TERMS,), "distillation.box.weight", DistillationTechnique, "head_losses", shown_only,
+        "neither gradient nor step feels it",
+    ),
+    "a temperature of which the factor is left": (
+        (TERMS,), "distillation.box.temperature",
+        box_distillation, "_edges", lambda bins, chosen, temperature: _edges(bins, chosen, 1.0),
+        "its factor alone acts",
+    ),
+    "a third teacher": (
+        (THREE,), "distillation.teachers.2", distillation_technique, "make_lessons", two_lessons, "nothing changes",
+    ),
+    "the other teachers": (
+        (THREE,), "distillation.teachers", DistillationTechnique, "on_model", one_teacher, "but for rounding",
+    ),
+    "an augmentation that begins too early": (
+        ("train.epochs=5", "techniques.late={mosaic: {from_epoch: 4}}"), "late.mosaic",
+        Stages, "_begun", lambda self, name, epoch: name != "mosaic" or epoch >= 1, "nothing changes",
     ),
     "a weight of positives": (
         (HEAD,), "anchor_head.pos_weight.cls",
@@ -131,7 +168,9 @@ CASES: dict[str, tuple[tuple[str, ...], str, Any, str, Any, str]] = {
 
 @pytest.fixture(autouse=True)
 def second(recipes: Path) -> None:
-    (recipes / "second.yaml").write_text(SECOND, encoding="utf-8")
+    (recipes / "longer.yaml").write_text("# purpose: a teacher of the same seed\nextends: tiny\ntrain: {epochs: 5}\n")
+    for name, seed in (("second", 7), ("third", 8)):
+        (recipes / f"{name}.yaml").write_text(f"# purpose: a teacher\nextends: tiny\ntrain: {{seed: {seed}}}\n")
 
 
 @pytest.mark.parametrize("lost", CASES)
@@ -152,12 +191,13 @@ def test_a_value_that_is_lost_is_caught(
     ("recipe", "settings", "values"),
     [
         ("tiny", [HEAD], ("obj", "pos_weight.obj", "pos_weight.cls")),
-        ("tiny", [OWN_ANCHORS], ("anchors",)),
         ("tiny", ["techniques.assigner={topk: 2, beta: 1}"], ("topk", "beta")),
         ("tiny", ["techniques.swa={last: 1, bn_images: 8}", "data.images=12"], ("bn_images",)),
         ("student", [TEACHERS], ("weight",)),
+        ("student", ["techniques.distillation.teachers=[{recipe: tiny, weight: 3}, {recipe: longer}]"], ("weight",)),
+        ("tiny", ["techniques.assigner={alpha: 1, topk: 3}"], ("alpha",)),
     ],
-    ids=["head", "anchors", "assigner", "more images than the two batches that are trained on", "teachers"],
+    ids=["head", "assigner", "whole epochs for batch norm", "teachers", "teachers that begin alike", "alpha"],
 )
 def test_values_that_no_quick_recipe_sets_act(
     planned: Planned, supplies: Supplies, recipe: str, settings: list[str], values: tuple[str, ...]
@@ -169,9 +209,38 @@ def test_values_that_no_quick_recipe_sets_act(
     assert len(proof.effects) == len(values)
 
 
+def test_a_zero_that_training_refuses_leaves_the_other_levers_their_proof(
+    planned: Planned, supplies: Supplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(settings: AnchorHead, *rest: Any) -> Any:
+        if settings.threshold == 4.0:
+            raise DataError("no anchors can be fitted")
+        return _head_anchors(settings, *rest)
+
+    monkeypatch.setattr(anchor_technique, "head_anchors", refused)
+    keys = ["techniques.anchor_head.threshold", "techniques.anchor_head.obj"]
+    proof = prove(planned("tiny", "techniques.anchor_head={count: 2, obj: 3, threshold: 2}"), supplies, only=keys)
+    assert proof.exit_code == 3
+    (unknown,) = proof.dead
+    assert (unknown.lever.key, unknown.met) == (keys[0], False)
+    assert "training is refused: no anchors can be fitted" in proof_text(proof)
+
+
+def test_a_teacher_that_says_nothing_is_no_lost_setting(
+    planned: Planned, supplies: Supplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = {"logits": torch.zeros(()), "box": torch.zeros(())}
+    monkeypatch.setattr(DistillationTechnique, "head_losses", lambda self, *given: dict(silent))
+    proof = prove(planned("student"), supplies, only=["techniques.distillation.box.temperature"])
+    assert proof.exit_code == 3
+    assert "not met: techniques.distillation.box.temperature: `kd_box_loss` is 0 in all" in proof_text(proof)
+
+
 def test_a_table_shows_the_zero_of_the_value_and_not_what_goes_with_it() -> None:
     assert without_it("a.loss", {"a.loss": "mse", "a.temperature": None}) == ["mse"]
     assert without_it("a.from_epoch", {"a": None, "b": 0.0}) == [None, 0.0]
+    assert without_it("a.weight", {"a": [{"recipe": "x", "weight": 1.0}]}) == [[1.0]]
+    assert without_it("a.1", {"a": [{"recipe": "x"}]}) == [[{"recipe": "x"}]]
 
 
 def test_the_technique_itself_does_not_tell(

@@ -8,7 +8,7 @@ from typing import Any
 from recipebox.experiment import signs
 from recipebox.experiment.lever import Course, Entry, Lever
 from recipebox.experiment.window import Window
-from recipebox.recipe.technique_sections import DistillationTerm
+from recipebox.recipe.technique_sections import MOST_TEACHERS, DistillationTerm
 
 
 def _distillation(part: str, course: Course) -> Lever | None:
@@ -76,13 +76,26 @@ def _several_teachers(course: Course) -> Lever | None:
     if distillation is None or len(distillation.teachers) < 2:
         return None
     first = distillation.teachers[0].model_dump(mode="json")
-    return Lever(
-        "techniques.distillation.teachers",
-        {"techniques.distillation.teachers": [first]},
-        course.steps(),
-        "another distillation loss than from the first teacher alone; the other losses stay",
-        signs.lesson_changes(),
-    )
+    words = "another distillation loss than from the first teacher alone; the other losses stay"
+    return _teachers_lever("", [first], words, course)
+
+
+def _one_of_many(place: int, course: Course) -> Lever | None:
+    """One of more than two: where several are taken away at once, one of them may be asked for all."""
+    distillation = course.settings.techniques.distillation
+    if distillation is None or not max(place, 2) < len(distillation.teachers):
+        return None
+    others = [one.model_dump(mode="json") for at, one in enumerate(distillation.teachers) if at != place]
+    words = "another distillation loss than from the other teachers; the other losses stay"
+    return _teachers_lever(f".{place}", others, words, course)
+
+
+def _teachers_lever(part: str, left: list[dict[str, Any]], words: str, course: Course) -> Lever:
+    path, distillation = "techniques.distillation.teachers", course.settings.techniques.distillation
+    assert distillation is not None
+    acting = any(_weightless(term) is None for term in distillation.terms.values())
+    idle = None if acting else "no term has any weight"
+    return Lever(f"{path}{part}", {path: left}, course.steps(), words, signs.lesson_changes(), idle)
 
 
 def _term(part: str, course: Course) -> Any:
@@ -111,8 +124,10 @@ def _temperature(part: str, course: Course) -> Lever | None:
     term, path, loss = _term(part, course), f"techniques.distillation.{part}.temperature", f"kd_{part}_loss"
     if term is None or term.temperature in (None, 1):
         return None
-    words = f"another {loss} than at temperature 1; the other losses stay"
-    return Lever(path, {path: 1.0}, _taught_by(term, course), words, signs.lesson_changes(loss))
+    words = f"another {loss} than at temperature 1, by more than its square; the other losses stay"
+    # Losses are multiplied by T^2, so that gradients stay as large: that alone is no temperature.
+    square = term.temperature**2 if term.temperature_end is None else None
+    return Lever(path, {path: 1.0}, _taught_by(term, course), words, signs.lesson_changes(loss, not_by=square))
 
 
 def _features_loss(course: Course) -> Lever | None:
@@ -133,16 +148,16 @@ def _shares(course: Course) -> Lever | None:
     distillation = course.settings.techniques.distillation
     if distillation is None or len({teacher.weight for teacher in distillation.teachers}) == 1:
         return None
-    path = "techniques.distillation.teachers"
     equal = [teacher.model_dump(mode="json") | {"weight": 1.0} for teacher in distillation.teachers]
     words = "other distillation losses than from teachers that count alike; the other losses stay"
-    return Lever(f"{path}.weight", {path: equal}, course.steps(), words, signs.lesson_changes())
+    return _teachers_lever(".weight", equal, words, course)
 
 
 _TERMS = ("logits", "box", "features")
 
 DISTILLATION_LEVERS: dict[str, Entry] = {
     "techniques.distillation.teachers": _several_teachers,
+    **{f"techniques.distillation.teachers.{place}": partial(_one_of_many, place) for place in range(1, MOST_TEACHERS)},
     "techniques.distillation.teachers.weight": _shares,
     **{f"techniques.distillation.{part}": partial(_distillation, part) for part in _TERMS},
     "techniques.distillation.features.loss": _features_loss,

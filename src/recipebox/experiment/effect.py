@@ -103,10 +103,11 @@ def _rates(a: Trace, b: Trace) -> list[tuple[float, float]]:
 
 
 def relative(a: torch.Tensor | None, b: torch.Tensor | None) -> float:
-    """The norm of the difference over that of `b`; 1 where only one is there."""
+    """The norm of the difference over that of `b`; 1 where only one is there, or only one is not 0."""
     if a is None or b is None:
         return 0.0 if a is b else 1.0
-    return _distance(a, b) / max(float(torch.linalg.vector_norm(b.double())), 1e-30)
+    apart_by, whole = _distance(a, b), float(torch.linalg.vector_norm(b.double()))
+    return apart_by / whole if whole else float(apart_by > 0)
 
 
 def _cosine(a: torch.Tensor | None, b: torch.Tensor | None) -> float | None:

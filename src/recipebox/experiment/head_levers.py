@@ -48,11 +48,20 @@ def _assigner_part(key: str, course: Course) -> Lever | None:
 
 
 def _p2(course: Course) -> Lever | None:
-    if not course.settings.techniques.p2:
+    techniques = course.settings.techniques
+    if not techniques.p2:
         return None
+    zero: dict[str, Any] = {"techniques.p2": False}
+    head = techniques.anchor_head
+    if head is not None and head.anchors != "auto":  # three levels have no fourth row
+        zero["techniques.anchor_head.anchors"] = [list(row) for row in head.anchors[1:]]
+    if head is not None and head.balance is not None:
+        zero["techniques.anchor_head.balance"] = list(head.balance[1:])
+    if techniques.distillation is not None:  # teachers have the student's levels
+        zero["techniques.distillation"] = None
     return Lever(
         "techniques.p2",
-        {"techniques.p2": False},
+        zero,
         course.steps(),
         "some of the cells that learn objects are of stride 4, which there is none of without it",
         signs.number_is_added("p2/share"),
@@ -63,14 +72,16 @@ def _anchor_head(course: Course) -> Lever | None:
     head = course.settings.techniques.anchor_head
     if head is None:
         return None
-    levels = 4 if course.settings.techniques.p2 else 3
-    anchors = levels * head.count if head.anchors == "auto" else sum(len(row) // 2 for row in head.anchors)
+    sizes, levels = head.sizes(), 4 if course.settings.techniques.p2 else 3
+    anchors = levels * head.count if sizes is None else sum(len(row) for row in sizes)
+    term = "obj_loss" if head.obj else "box_loss"
+    words = "that the objectness feels" if head.obj else "and, with `obj: 0`, no objectness"
     return Lever(
         "techniques.anchor_head",
         {"techniques.anchor_head": None},
         course.steps(),
-        f"adds a positive obj_loss that the objectness of {anchors} anchors feels",
-        signs.objectness_is_learned(anchors),
+        f"{anchors} anchors{'' if sizes is None else ' of the sizes in the recipe'}, a positive {term} {words}",
+        signs.anchors_answer(anchors, term, sizes),
     )
 
 
@@ -82,23 +93,28 @@ def _anchor_gain(key: str, course: Course) -> Lever | None:
     return _anchor_lever(key, usual, course, words, signs.term_scales((f"{key}_loss",), gain / usual))
 
 
-def _anchor_sizes(course: Course) -> Lever | None:
-    """Sizes of one's own beside the doubled ones: there may be none that can be fitted."""
+def _anchor_threshold(course: Course) -> Lever | None:
+    threshold, usual = _anchor_value("threshold", course)
     head = course.settings.techniques.anchor_head
-    if head is None or head.anchors == "auto":
+    if threshold == usual or head is None:
         return None
-    doubled = [[2 * side for side in row] for row in head.anchors]
-    words = "another obj_loss on the same batch than with anchors that are twice as large"
-    return _anchor_lever("anchors", doubled, course, words, signs.term_changes("obj_loss", alone=False))
+    term = "obj_loss" if head.obj else "box_loss"
+    lever = _anchor_lever(
+        "threshold", usual, course, f"another {term} on the same batch", signs.term_changes(term, False)
+    )
+    return replace(lever, hint=f"the setting is lost on its way, or the same anchors match these objects at {usual:g}")
 
 
-def _anchor_loss(key: str, term: str, alone: bool, course: Course) -> Lever | None:
-    """A value that changes a loss of the same batch; `alone`: and no other one."""
+def _anchor_factor(key: str, gain: str, course: Course) -> Lever | None:
+    """A factor on parts of one loss, which alone it changes."""
     value, usual = _anchor_value(key, course)
     if value == usual:
         return None
-    words = f"another {term} on the same batch" + ("; the other losses stay" if alone else "")
-    lever = _anchor_lever(key, usual, course, words, signs.term_changes(term, alone))
+    term = f"{gain}_loss"
+    words = f"another {term} on the same batch; the other losses stay"
+    lever = _anchor_lever(key, usual, course, words, signs.term_changes(term, alone=True))
+    if not _anchor_value(gain, course)[0]:
+        return replace(lever, idle=f"`anchor_head.{gain}: 0` leaves no such loss")
     if key == "balance" and tuple(value) == BALANCE.get(len(value)):
         return replace(lever, idle="these are YOLOv5's own factors")
     return lever
@@ -124,11 +140,10 @@ HEAD_LEVERS: dict[str, Entry] = {
     "techniques.p2": _p2,
     "techniques.anchor_head": _anchor_head,
     **{f"techniques.anchor_head.{key}": partial(_anchor_gain, key) for key in ("box", "obj", "cls")},
-    "techniques.anchor_head.anchors": _anchor_sizes,
-    "techniques.anchor_head.threshold": partial(_anchor_loss, "threshold", "obj_loss", False),
-    "techniques.anchor_head.balance": partial(_anchor_loss, "balance", "obj_loss", True),
-    "techniques.anchor_head.pos_weight.obj": partial(_anchor_loss, "pos_weight.obj", "obj_loss", True),
-    "techniques.anchor_head.pos_weight.cls": partial(_anchor_loss, "pos_weight.cls", "cls_loss", True),
+    "techniques.anchor_head.threshold": _anchor_threshold,
+    "techniques.anchor_head.balance": partial(_anchor_factor, "balance", "obj"),
+    "techniques.anchor_head.pos_weight.obj": partial(_anchor_factor, "pos_weight.obj", "obj"),
+    "techniques.anchor_head.pos_weight.cls": partial(_anchor_factor, "pos_weight.cls", "cls"),
     "techniques.assigner": _assigner,
     **{f"techniques.assigner.{key}": partial(_assigner_part, key) for key in Assigner.model_fields},
 }

@@ -98,11 +98,20 @@ def _late(name: str, course: Course) -> Lever | None:
     gain = getattr(course.settings.augment, name)
     waits = begins > 1 and course.close_from > 0 and gain
     idle = None if waits else "it has a gain of 0, begins at once or is closed before"
-    window, rare = (
-        course.chance_views(0, min(begins - 1, course.close_from), gain) if waits else (course.views(0), None)
-    )
+    window, rare = course.views(0), None
+    if waits:  # the last epoch that waits: one that begins too early shows there
+        last = min(begins - 1, course.close_from)
+        window, rare = course.chance_views(last - 1, last, gain)
     key = f"techniques.late.{name}"
-    return Lever(key, {key: None}, window, f"epoch 1 without {name}", image_signs.images_change(), idle, rare=rare)
+    return Lever(
+        key,
+        {key: None},
+        window,
+        f"epoch {window.epoch + 1} without {name}",
+        image_signs.images_change(),
+        idle,
+        rare=rare,
+    )
 
 
 def _begins(name: str, course: Course) -> Lever | None:
@@ -116,7 +125,8 @@ def _begins(name: str, course: Course) -> Lever | None:
     if epoch < course.close_from:
         window, rare = course.chance_views(epoch, course.close_from, gain, since=epoch)
     else:
-        idle = "it is closed before it begins"
+        closed = course.settings.train.close_mosaic and epoch < course.settings.train.epochs
+        idle = "it is closed before it begins" if closed else "the run ends before it begins"
     zero = {f"techniques.late.{name}": None, f"augment.{name}": 0.0}
     words = f"epoch {begins} with {name}"
     return Lever(

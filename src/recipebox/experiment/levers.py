@@ -56,6 +56,7 @@ NOT_LEVERS = {
     "techniques.distillation.teachers.recipe": "who teaches; without any there is no term",
     "techniques.distillation.teachers.run": "as `recipe`",
     "techniques.anchor_head.count": "the sign of `anchor_head` compares the outputs with it",
+    "techniques.anchor_head.anchors": "the sign of `anchor_head` compares the head's with them",
     "techniques.anchor_head.pos_weight": "it is made of `obj` and `cls`",
 }
 """Settings and values that are no levers of their own, with the reason."""

@@ -74,7 +74,10 @@ def setting(proof: Proof, key: str) -> Any:
     """What the plan says at a dotted key."""
     value: Any = proof.plan.settings.model_dump(mode="json")
     for part in key.split("."):
-        value = [one[part] for one in value] if isinstance(value, list) else value[part]
+        if isinstance(value, list):
+            value = value[int(part)] if part.isdigit() else [one[part] for one in value]
+        else:
+            value = value[part]
     return value
 
 
@@ -97,6 +100,9 @@ def _row(proof: Proof, effect: Effect) -> tuple[str, ...]:
 
 def without_it(key: str, zero: Mapping[str, Any]) -> list[Any]:
     """What a table shows of a lever's zero value: its own, or those of all that has to go with it."""
+    section, _, last = key.rpartition(".")
+    if isinstance(zero.get(section), list) and not last.isdigit():
+        return [[one[last] for one in zero[section]]]
     return [zero[key]] if key in zero else list(zero.values())
 
 

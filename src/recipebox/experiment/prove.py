@@ -22,6 +22,7 @@ from recipebox.progress import duration, say, track
 from recipebox.recipe.changes import load_changed
 from recipebox.recipe.plan import Plan
 from recipebox.recipe.schema import Settings
+from recipebox.run_dir import RunDir
 from recipebox.supplies import Supplies, probe, settled_plan
 
 
@@ -124,9 +125,13 @@ class Tracer:
             lever, unmet = self._until_met(lever)
             if unmet is not None:
                 return Effect(lever, None, None, unmet, met=False)
-        on, off = self._with(lever.window), self._trace(settings, lever.window)
+        on = self._with(lever.window)
+        try:
+            off = self._trace(settings, lever.window)
+        except BadInput as error:  # a zero that this recipe cannot have is no reason to say nothing of its other levers
+            return Effect(lever, None, None, f"without it, training is refused: {error}", met=False)
         difference = compare(on, off)
-        unmet = self._no_step(lever, on, off)
+        unmet = self._no_step(lever, on, off) or _untaught(lever, on)
         if not any(difference.quantities().values()):
             unmet = unmet or lever.rare
             return Effect(lever, difference, None, unmet or f"nothing changes at all: {lever.hint}", met=not unmet)
@@ -171,8 +176,22 @@ class Tracer:
     def _trace(self, settings: Settings, window: Window) -> Trace:
         plan = replace(self._plan, settings=settings)
         distillation = settings.techniques.distillation
-        runs = self._taught.runs[: len(distillation.teachers)] if distillation is not None else ()
+        whole = self._plan.settings.techniques.distillation
+        runs: tuple[RunDir, ...] = ()
+        if distillation is not None and whole is not None:
+            places = [(teacher.recipe, teacher.run) for teacher in whole.teachers]
+            runs = tuple(self._taught.runs[places.index((one.recipe, one.run))] for one in distillation.teachers)
         return trace(plan, window, self._set, weights=self._weights, teacher_runs=runs)
+
+
+def _untaught(lever: Lever, on: Trace) -> str | None:
+    """That what a lever of distillation acts on is 0 in every batch: a teacher that scores nothing teaches nothing."""
+    term = lever.key.removeprefix("techniques.distillation.").split(".")[0]
+    if lever.key.startswith("techniques.distillation.") and on.losses:
+        name = "kd_loss" if term == "teachers" else f"kd_{term}_loss"
+        if all(losses.get(name) == 0 for losses in on.losses):
+            return f"`{name}` is 0 in all {len(on.views)} images: the teacher scores nothing in them"
+    return None
 
 
 def _announced(plan: Plan, pulled: Sequence[Lever]) -> str:

@@ -13,6 +13,8 @@ Sign = Callable[[Trace, Trace, Difference], str | None]
 
 CLOSE = 1e-3
 """Numbers that differ by no more than this share are the same to a sign."""
+ROUNDING = 1e-6
+"""Losses that differ by no more than this share were added up in another order."""
 
 
 def term_is_added(term: str, weightless: int = 0) -> Sign:
@@ -40,23 +42,29 @@ def term_is_added(term: str, weightless: int = 0) -> Sign:
     return sign
 
 
-def objectness_is_learned(anchors: int) -> Sign:
-    """`obj_loss` is there and positive, and a gradient reaches the head's objectness. Two heads have no gradient to
-    compare, and of all parameters that one loss alone moves these.
+def anchors_answer(anchors: int, term: str, sizes: Sequence[Sequence[tuple[float, float]]] | None = None) -> Sign:
+    """The head has an objectness for each anchor, which a gradient reaches, and its loss is there and positive.
+
+    Two heads have no gradient to compare, and of all parameters objectness alone moves these.
 
     Args:
-        anchors: of all levels; the head has an objectness for each.
+        anchors: of all levels.
+        term: the loss that is there; `obj_loss`, unless its gain is 0.
+        sizes: what the anchors should be, (width, height) by level, where the recipe names them.
     """
-    added = term_is_added("obj_loss")
 
     def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
-        why = added(on, off, noise)
-        if why is not None:
-            return why
-        if on.objectness_gradient is None or not on.objectness_gradient.any():
+        if not any(losses.get(term, 0.0) > 0 for losses in on.losses):
+            return f"there is no positive `{term}` in the training loss: its criterion does not act"
+        if any(losses.get("obj_loss") for losses in off.losses):
+            return "`obj_loss` is there without it, too"
+        if on.objectness_gradient is None or (term == "obj_loss" and not on.objectness_gradient.any()):
             return "`obj_loss` is shown, and the gradient of the head's objectness is 0"
         found = on.objectness_gradient.numel()
-        return None if found == anchors else f"the head has {found} outputs of objectness for {anchors} anchors"
+        if found != anchors:
+            return f"the head has {found} outputs of objectness for {anchors} anchors"
+        wrong = sizes is not None and [list(map(tuple, level)) for level in on.anchors] != [list(x) for x in sizes]
+        return f"the head's anchors are {on.anchors}, and not the recipe's" if wrong else None
 
     return sign
 
@@ -111,7 +119,10 @@ def _class_gradients_differ(on: Trace, off: Trace, noise: Difference) -> bool:
 
 
 def assignment_changes() -> Sign:
-    """On the first batch that differs, and so is met by the same weights, the class loss is another: it counts cells.
+    """On the first batch that differs, and so is met by the same weights, a loss is another, beyond rounding.
+
+    Targets next to 0, as a network from scratch has them, are lost in the class loss beside the background, and not in
+    the others.
 
     The telemetry says how many cells were chosen for an object, in every batch.
     """
@@ -119,10 +130,12 @@ def assignment_changes() -> Sign:
     def sign(on: Trace, off: Trace, noise: Difference) -> str | None:
         if not all("assigner/positives" in numbers for numbers in on.numbers):
             return "nothing was chosen by it: its criterion does not act"
-        changes = [_terms_changed(*pair, noise) for pair in zip(on.losses, off.losses, strict=False)]
-        if "cls_loss" in next(filter(None, changes), []):
-            return None
-        return "`cls_loss` of the first batch that differs is the same with and without it: the same cells are chosen"
+        for ours, theirs in zip(on.losses, off.losses, strict=False):
+            if _terms_changed(ours, theirs, noise):
+                if any(apart(ours.get(term), theirs.get(term)) > ROUNDING for term in {**ours, **theirs}):
+                    return None
+                break
+        return "the losses of the first batch that differs are the same but for rounding"
 
     return sign
 
@@ -138,13 +151,14 @@ def number_is_added(key: str) -> Sign:
     return sign
 
 
-def lesson_changes(term: str | None = None, more: bool | None = None) -> Sign:
+def lesson_changes(term: str | None = None, more: bool | None = None, not_by: float | None = None) -> Sign:
     """On the first batch that differs at all, and so is met by the same weights, the distillation losses, whose names
     begin with `kd_`, are others, and the rest are not.
 
     Args:
         term: the one of them that changes, with `kd_loss`, the sum; None: any.
         more: it becomes larger, or smaller; None: either.
+        not_by: a factor that alone would not do.
     """
     allowed = ("kd_",) if term is None else (term, "kd_loss")
     words = "distillation" if term is None else f"`{term}`"
@@ -157,6 +171,14 @@ def lesson_changes(term: str | None = None, more: bool | None = None) -> Sign:
             others = [name for name in changed if not name.startswith(allowed)]
             if others:
                 return f"it should change {words} alone, and changes {', '.join(others)} too"
+            if all(apart(ours.get(name), theirs.get(name)) <= ROUNDING for name in changed):
+                return f"{words} of the first batch that differs is the same but for rounding"
+            if (
+                term is not None
+                and not_by is not None
+                and abs(ours[term] - not_by * theirs[term]) <= CLOSE * ours[term]
+            ):
+                return f"`{term}` is {not_by:g} times what it is without it, and nothing else: its factor alone acts"
             if term is not None and more is not None and (ours[term] > theirs[term]) != more:
                 return f"`{term}` should be {'larger' if more else 'smaller'} than without it, and is not"
             return None
@@ -166,7 +188,7 @@ def lesson_changes(term: str | None = None, more: bool | None = None) -> Sign:
 
 
 def term_scales(terms: Sequence[str], factor: float) -> Sign:
-    """On the first batch one loss term is `factor` times what it is without the lever.
+    """On the first batch that has it one loss term is `factor` times what it is without the lever, and a step feels it.
 
     Args:
         terms: what the term is called; a head without bins has an `l1_loss` in the place of `dfl_loss`.
@@ -176,9 +198,12 @@ def term_scales(terms: Sequence[str], factor: float) -> Sign:
         term = next((term for term in terms if term in on.losses[0]), None)
         if term is None:
             return f"this network has no {' or '.join(f'`{term}`' for term in terms)}"
-        ours, theirs = on.losses[0][term], off.losses[0][term]
+        pairs = [(a[term], b.get(term, 0.0)) for a, b in zip(on.losses, off.losses, strict=False)]
+        ours, theirs = next((pair for pair in pairs if any(pair)), (0.0, 0.0))
         if abs(ours - factor * theirs) <= CLOSE * abs(factor * theirs):
-            return None
+            difference = compare(on, off)
+            felt = difference.gradient > MARGIN * noise.gradient or difference.weights > MARGIN * noise.weights
+            return None if felt else f"`{term}` is shown so, and neither gradient nor step feels it"
         return f"`{term}` should be {factor:.4g} times what it is without it, and is {ours:.4g} beside {theirs:.4g}"
 
     return sign

@@ -35,11 +35,11 @@ def teaching(plan: Plan, supplies: Supplies, folder: Path) -> Teaching:
 
     The proof is of the lever's action, not of its worth, so an untrained teacher serves where no trained one is.
     """
-    found = [_teaching(teacher, supplies, folder) for teacher in plan.teachers]
+    found = [_teaching(teacher, supplies, folder, place) for place, teacher in enumerate(plan.teachers)]
     return Teaching(tuple(run for run, _ in found), tuple(words for _, words in found))
 
 
-def _teaching(teacher: Plan, supplies: Supplies, folder: Path) -> tuple[RunDir, str]:
+def _teaching(teacher: Plan, supplies: Supplies, folder: Path, place: int) -> tuple[RunDir, str]:
     if teacher.run is not None:
         return run_as_it_is(teacher), f"teacher {teacher.name}: {teacher.run}"
     found = runs_with_lock(teacher.name, lock_digest(plan_lock(teacher, supplies)))
@@ -50,17 +50,18 @@ def _teaching(teacher: Plan, supplies: Supplies, folder: Path) -> tuple[RunDir, 
         f"teacher {teacher.name}: no finished run, so its network as it begins ({teacher.settings.model.weights}), its "
         "head moved off indifference; what is proven is that the levers act, not what they are worth"
     )
-    return untrained(teacher, supplies, folder), words
+    return untrained(teacher, supplies, folder, place), words
 
 
-def untrained(teacher: Plan, supplies: Supplies, folder: Path) -> RunDir:
+def untrained(teacher: Plan, supplies: Supplies, folder: Path, place: int = 0) -> RunDir:
     """A run folder with the weights that the teacher's training would begin with.
 
-    A drawn network is drawn from another seed than the student's, and its head is given opinions: one that was never
-    trained is sure of nothing, and says of every edge what a drawn student says, so there would be nothing to learn.
+    A drawn network is drawn from another seed than the student's and the teachers' at other places, and its head is
+    given opinions: one that was never trained is sure of nothing, and says of every edge what a drawn student says, so
+    there would be nothing to learn.
     """
     settings = teacher.settings
-    train = settings.train.model_copy(update={"seed": settings.train.seed + 1})
+    train = settings.train.model_copy(update={"seed": settings.train.seed + 1 + place})
     bare = replace(
         teacher,
         settings=settings.model_copy(update={"techniques": Techniques(p2=settings.techniques.p2), "train": train}),
@@ -75,7 +76,7 @@ def untrained(teacher: Plan, supplies: Supplies, folder: Path) -> RunDir:
     )
     assert isinstance(trainer, WatchedTrainer)
     trainer.watch(Window(epoch=0))
-    _give_opinions(trainer.ema.ema, train.seed)
+    _give_opinions(trainer.ema.ema, train.seed + 1000 * place)
     torch.save(shippable(trainer.ema.ema, trainer.args), run.best)
     write_json(run.result("train"), {"schema": 1, "weights": {"best": {"sha256": file_sha256(run.best)}}})
     return run

@@ -50,6 +50,7 @@ class Trace:
         gradient: of the first optimizer step, before clipping, (parameters,).
         class_gradient: that of the biases of the class outputs, (levels, nc); a head with anchors has a row for each.
         objectness_gradient: that of the biases of the objectness of a head with anchors, (levels * anchors,).
+        anchors: of such a head, (width, height) in pixels, by level.
         gradient_norms: at each optimizer step, before clipping.
         step_norms: of the gradients that the optimizer was given.
         started, weights, average: the student's floating values (weights and batch norm statistics) before, after, and
@@ -68,6 +69,7 @@ class Trace:
     gradient: torch.Tensor | None = None
     class_gradient: torch.Tensor | None = None
     objectness_gradient: torch.Tensor | None = None
+    anchors: tuple[tuple[tuple[float, float], ...], ...] = ()
     gradient_norms: list[float] = field(default_factory=list)
     step_norms: list[float] = field(default_factory=list)
     started: torch.Tensor | None = None
@@ -218,6 +220,7 @@ class WatchedTrainer(RecipeTrainer):
             if isinstance(head, AnchorDetect):
                 sure = [grad.view(-1, BOX)[:, -1] for name, grad in own if _BOX_BIAS.search(name)]
                 self._trace.objectness_gradient = torch.cat(sure) if sure else None
+                self._trace.anchors = head.sizes
         before = self.optimizer_steps
         super().optimizer_step()
         if self.optimizer_steps > before:

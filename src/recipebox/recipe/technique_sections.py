@@ -120,10 +120,13 @@ class Teacher(Section):
         return self
 
 
+MOST_TEACHERS = 8
+
+
 class Distillation(Section):
     """Learn from teachers that see the same augmented batch."""
 
-    teachers: Annotated[tuple[Teacher, ...], Field(min_length=1, max_length=8)]
+    teachers: Annotated[tuple[Teacher, ...], Field(min_length=1, max_length=MOST_TEACHERS)]
     logits: LogitsDistillation | None = None
     box: BoxDistillation | None = None
     features: FeatureDistillation | None = None
