@@ -136,7 +136,7 @@ doctor: ## What is on this machine, what fits together, and the command that men
 # A test a core, at most four: each of them may hold 1.5 GB. A worker that has nothing left takes from another.
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
-test: $(READY) ## The quick tests (at most 12 minutes on two cores)
+test: $(READY) ## The quick tests (about a quarter of an hour on two cores)
 	@$(PY) -m pytest $(WORKERS)
 
 test-full: $(READY) ## All tests, the slow ones too; those of the devbox are `make test-container`
