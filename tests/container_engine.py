@@ -161,7 +161,9 @@ def make_base(folder: Path, environment: dict[str, str], pip: dict[str, str]) ->
     context.mkdir(exist_ok=True)
     certificates = Path("/etc/ssl/certs/ca-certificates.crt")
     shutil.copy(certificates, context / "ca-certificates.crt")
-    settings = {key: value for key, value in pip.items() if key != "cert"} | {"cert": str(certificates)}
+    # What the image installs is locked, and a file of constraints of this machine is not in it.
+    settings = {key: value for key, value in pip.items() if key not in ("cert", "constraint")}
+    settings["cert"] = str(certificates)
     lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
     (context / "pip.conf").write_text(f"[global]\n{lines}")
     (context / "Dockerfile").write_text(
