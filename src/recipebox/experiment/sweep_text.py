@@ -115,6 +115,9 @@ def sweep_plot(sweep: Sweep, path: Path) -> None:
                 _draw_difference(differences, place, row.against_first[metric])
         scores.set_title(f"test {metric}")
         differences.set_title("difference, points")
+        for axes in (scores, differences):
+            axes.locator_params(axis="x", nbins=5)  # scores next to 0 have long numbers
+            axes.xaxis.set_major_formatter("{x:g}")
         if len(sweep.seeds) > 1:
             differences.set_xlabel(f"line: {CONFIDENCE:.0%} interval")
         scores.set_yticks(list(places), ["\n".join(lines) for lines in labels])
